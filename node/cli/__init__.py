@@ -1,0 +1,1 @@
+"""The command line: talks HTTP to a running node and imports nothing heavy."""

@@ -1,0 +1,1 @@
+"""Sans-IO protocol cores: events and the time in, commands out."""
