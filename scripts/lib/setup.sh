@@ -58,7 +58,10 @@ install_all() {
     if [ -n "${GRADIENTCOIN_TORCH_INDEX:-}" ]; then
         index=(--extra-index-url "$GRADIENTCOIN_TORCH_INDEX")
     fi
-    say "1/3 torch and numpy (about 200 MB as a CPU build, half a minute or more)"
+    say "1/3 torch and numpy: about 200 MB where pip finds a CPU build, else the CUDA build (5 GB on disk)"
+    if [ ${#index[@]} -eq 0 ]; then
+        say "    to be sure of a CPU build, set GRADIENTCOIN_TORCH_INDEX to the URL of an index that has one"
+    fi
     logged "installing torch" "$PY" -m pip install -c constraints.txt ${index[@]+"${index[@]}"} torch numpy setuptools
     say "2/3 the other packages"
     logged "installing packages" "$PY" -m pip install --no-deps -r constraints.txt -r scripts/overrides.txt
@@ -114,7 +117,7 @@ logged() {
     printf '\n$ %s\n' "$*" >>"$SETUP_LOG"
     if ! "$@" >>"$SETUP_LOG" 2>&1 </dev/null; then
         tail -n 20 "$SETUP_LOG" >&2
-        die "$what" "Check the network, pip's settings and free disk space (about 2 GB), then run the same command again." \
+        die "$what" "Check the network, pip's settings and free disk space (2 GB, with CUDA 6 GB), then run the same command again." \
             "Full output: $SETUP_LOG"
     fi
 }
