@@ -1,0 +1,44 @@
+"""Errors of the ledger: one root, and one class for each thing a caller does differently.
+
+Messages say what was wrong, what was expected and what came.
+"""
+
+from collections.abc import Iterable
+
+
+class LedgerError(Exception):
+    """Root of everything the ledger raises on purpose."""
+
+
+class DecodeError(LedgerError):
+    """Bytes or text that are not the canonical form of anything; the only error a decoder raises."""
+
+
+class InvalidHeader(LedgerError):
+    """A header that breaks a rule for ever."""
+
+
+class InvalidTransaction(LedgerError):
+    """A transaction that breaks a rule in the state it was checked against."""
+
+
+class InvalidBlock(LedgerError):
+    """A block whose content breaks a rule for ever."""
+
+
+class DamagedBody(LedgerError):
+    """This copy of a body does not belong to its header; another copy may."""
+
+
+class UnknownParent(LedgerError):
+    """The block's parent is not held, so nothing can be said about the block yet."""
+
+
+class MissingBlobs(LedgerError):
+    """Sidecars of the block are not held; the block is parked until they are."""
+
+    def __init__(self, cids: Iterable[bytes]) -> None:
+        self.cids = tuple(cids)
+        super().__init__(
+            f"{len(self.cids)} blobs are not held, first {self.cids[0].hex() if self.cids else '-'}"
+        )
