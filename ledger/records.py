@@ -1,14 +1,15 @@
-"""Entries of the state and their bytes: accounts, immature income, jobs, supply. Source: docs/protocol.md sections 4 and 5."""
+"""Entries of the state and their bytes: accounts, income, jobs, supply. Source: docs/protocol.md, sections 4 and 5."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from ledger.codec import decode, encode, read_bytes, read_list, read_uint
+from ledger.codec import MAX_AMOUNT, Encodable, decode, encode, read_bytes, read_list, read_uint
 
-MAX_AMOUNT = 2**63 - 1
 MAX_RECORD_BYTES = 1 << 20  # our own state: a bound against a damaged database, not against peers
+
+BURN_POSITION = 13  # in the encoded spec
 
 ACCOUNT, IMMATURE, JOB, COMMITMENT, SPENT_SHARE, SUPPLY = 1, 2, 3, 4, 5, 6
 
@@ -124,7 +125,7 @@ class JobRecord:
     last_losses: tuple[int, ...]
 
     def encode(self) -> bytes:
-        pending = [[p.round, [[seed, digest] for seed, digest in p.tickets]] for p in self.pending]
+        pending: list[Encodable] = [[p.round, list(p.tickets)] for p in self.pending]
         return encode(
             [
                 self.owner,
@@ -150,6 +151,11 @@ class JobRecord:
             ]
         )
 
+    @property
+    def burn(self) -> int:
+        """Units burned for a drawn height, read out of the spec (its ranges were checked at submission)."""
+        return read_uint(read_list(decode(self.spec, MAX_RECORD_BYTES), "spec")[BURN_POSITION], "burn")
+
     def with_ticket(self, round_number: int, seed: bytes, digest: bytes) -> JobRecord:
         """Append a ticket to its pending round."""
         *earlier, last = self.pending or (PendingRound(-1, ()),)
@@ -162,10 +168,13 @@ class JobRecord:
 
 def decode_job(data: bytes) -> JobRecord:
     v = read_list(decode(data, MAX_RECORD_BYTES), "job", 20)
-    uint = lambda i, name: read_uint(v[i], name, 0, 2**64 - 1)  # noqa: E731
+
+    def uint(position: int, name: str) -> int:
+        return read_uint(v[position], name)
+
     return JobRecord(
         owner=read_bytes(v[0], "owner", 20),
-        spec=bytes(v[1]),
+        spec=read_bytes(v[1], "spec"),
         submitted=uint(2, "submitted"),
         status=JobStatus(uint(3, "status")),
         reason=Reason(uint(4, "reason")),
@@ -177,13 +186,13 @@ def decode_job(data: bytes) -> JobRecord:
         weights=read_bytes(v[10], "weights", 36),
         provenance=read_bytes(v[11], "provenance", 32),
         pending=tuple(_decode_pending(row) for row in read_list(v[12], "pending")),
-        sample_hash=bytes(v[13]),
+        sample_hash=read_bytes(v[13], "sample_hash"),
         drawn=uint(14, "drawn"),
         lost=int.from_bytes(read_bytes(v[15], "lost", 8), "big"),
         stall=uint(16, "stall"),
         suspended_until=uint(17, "suspended_until"),
         first_loss=uint(18, "first_loss"),
-        last_losses=tuple(read_uint(x, "last_losses", 0, 2**63) for x in read_list(v[19], "last_losses")),
+        last_losses=tuple(read_uint(x, "last_losses") for x in read_list(v[19], "last_losses")),
     )
 
 
@@ -191,4 +200,4 @@ def _decode_pending(row: object) -> PendingRound:
     number, tickets = read_list(row, "pending round", 2)
     pairs = [read_list(t, "ticket", 2) for t in read_list(tickets, "tickets")]
     seeds = tuple((read_bytes(s, "seed", 32), read_bytes(d, "digest", 32)) for s, d in pairs)
-    return PendingRound(read_uint(number, "round", 0, 2**63), seeds)
+    return PendingRound(read_uint(number, "round"), seeds)

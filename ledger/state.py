@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ledger.codec import MAX_AMOUNT
 from ledger.errors import InvalidBlock
-from ledger.hashing import tagged_hash
 from ledger.records import (
     ACCOUNT,
     ACTIVE,
     IMMATURE,
     JOB,
-    MAX_AMOUNT,
     SUPPLY_KEY,
     Account,
     Income,
@@ -30,7 +29,7 @@ from ledger.records import (
     immature_key,
     job_key,
 )
-from ledger.smt import SparseMerkleTree
+from ledger.smt import SparseMerkleTree, StateProof, hash_value, state_key
 
 Changes = dict[bytes, bytes | None]
 
@@ -38,11 +37,11 @@ Changes = dict[bytes, bytes | None]
 class State:
     """Committed entries, their Merkle tree, and the ids of jobs that are not over."""
 
-    def __init__(self, entries: Mapping[bytes, bytes] = {}) -> None:
+    def __init__(self, entries: Mapping[bytes, bytes] | None = None) -> None:
         self._entries: dict[bytes, bytes] = {}
         self._tree = SparseMerkleTree()
         self.active_jobs: set[bytes] = set()
-        self.apply(dict(entries))
+        self.apply(dict(entries or {}))
 
     @property
     def root(self) -> bytes:
@@ -64,10 +63,10 @@ class State:
                 self._entries[key] = value
             if key[0] == JOB:
                 self._note_job(key[1:], value)
-        self._tree.update({leaf_key(k): None if v is None else value_hash(v) for k, v in changes.items()})
+        self._tree.update({leaf_key(k): None if v is None else hash_value(v) for k, v in changes.items()})
         return undo
 
-    def prove(self, key: bytes) -> object:
+    def prove(self, key: bytes) -> StateProof:
         return self._tree.prove(leaf_key(key))
 
     def _note_job(self, job_id: bytes, value: bytes | None) -> None:
@@ -78,11 +77,8 @@ class State:
 
 
 def leaf_key(key: bytes) -> bytes:
-    return tagged_hash("gc/key", key)
-
-
-def value_hash(value: bytes) -> bytes:
-    return tagged_hash("gc/smt/value", value)
+    """Return the tree's key of an entry's key (kind and id)."""
+    return state_key(key[0], key[1:])
 
 
 class Overlay:
@@ -106,7 +102,7 @@ class Overlay:
         """Take over the writes of a nested overlay."""
         self.changes = inner.changes
 
-    # accounts ---------------------------------------------------------------------------------------------------
+    # accounts
 
     def get_account(self, address: bytes) -> Account:
         data = self.get(account_key(address))
@@ -120,7 +116,7 @@ class Overlay:
         account = self.get_account(address)
         self.put_account(address, Account(add_amounts(account.balance, amount), account.nonce))
 
-    # income that matures ----------------------------------------------------------------------------------------
+    # income that matures
 
     def get_income(self, height: int) -> Income:
         data = self.get(immature_key(height))
@@ -135,7 +131,7 @@ class Overlay:
         if self.get(immature_key(height)) is not None:
             self.put(immature_key(height), None)
 
-    # supply -----------------------------------------------------------------------------------------------------
+    # supply
 
     def get_supply(self) -> Supply:
         data = self.get(SUPPLY_KEY)
@@ -150,7 +146,7 @@ class Overlay:
             supply = self.get_supply()
             self.put(SUPPLY_KEY, Supply(supply.issued, add_amounts(supply.burned, amount)).encode())
 
-    # jobs -------------------------------------------------------------------------------------------------------
+    # jobs
 
     def get_job(self, job_id: bytes) -> JobRecord | None:
         data = self.get(job_key(job_id))
@@ -190,4 +186,5 @@ def check_supply(entries: Iterable[tuple[bytes, bytes]]) -> None:
         elif key == SUPPLY_KEY:
             supply = decode_supply(value)
     if held != supply.issued - supply.burned:
-        raise InvalidBlock(f"supply is off: {held} units are held, {supply.issued - supply.burned} were issued and not burned")
+        expected = supply.issued - supply.burned
+        raise InvalidBlock(f"supply is off: {held} units are held, {expected} were issued and not burned")

@@ -56,8 +56,8 @@ class SettleTask:
 class Settled:
     """Outcome of a settlement.
 
-    `loss_before` and `loss_after` are sums over `sample_count` samples at scale 0 and at the winning scale; `split_loss`
-    over `split_count` samples is the whole judging split where it is small enough, else (0, 0). `scale` is text ("1/2").
+    `loss_before` and `loss_after` are sums over `sample_count` samples at scale 0 and at the winning scale (text,
+    "1/2"); `split_loss` over `split_count` samples is the whole judging split where it is small enough, else (0, 0).
     """
 
     weights: bytes

@@ -1,0 +1,101 @@
+"""The tree of known headers, in memory: heights, cumulative work, ancestors. Source: docs/protocol.md, section 8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ledger.blocks import Header
+from ledger.difficulty import block_work
+
+
+@dataclass(slots=True)
+class Entry:
+    """A known block. `first_time_ms` is the time of block 1 of its branch; genesis has neither time."""
+
+    hash: bytes
+    parent: bytes
+    height: int
+    time_ms: int
+    chain_work: int
+    first_time_ms: int
+    invalid: bool = False
+
+
+class BlockIndex:
+    """Entries by hash, and the main chain's hashes by height."""
+
+    def __init__(self, genesis_hash: bytes) -> None:
+        self.genesis = Entry(genesis_hash, b"", 0, 0, 0, 0)
+        self._entries = {genesis_hash: self.genesis}
+        self.main = [genesis_hash]
+
+    @property
+    def head(self) -> Entry:
+        return self._entries[self.main[-1]]
+
+    def get(self, block_hash: bytes) -> Entry | None:
+        return self._entries.get(block_hash)
+
+    def __getitem__(self, block_hash: bytes) -> Entry:
+        return self._entries[block_hash]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, header: Header, invalid: bool = False) -> Entry:
+        """Add a block whose parent is known; a child of an invalid block is invalid."""
+        work, parent = header.work, self._entries[header.work.parent]
+        entry = Entry(
+            hash=header.hash,
+            parent=parent.hash,
+            height=work.height,
+            time_ms=work.time_ms,
+            chain_work=parent.chain_work + block_work(work.target),
+            first_time_ms=parent.first_time_ms if parent.height else work.time_ms,
+            invalid=invalid or parent.invalid,
+        )
+        self._entries[entry.hash] = entry
+        return entry
+
+    def remove(self, block_hash: bytes) -> None:
+        del self._entries[block_hash]
+
+    def on_main(self, entry: Entry) -> bool:
+        return entry.height < len(self.main) and self.main[entry.height] == entry.hash
+
+    def ancestors(self, entry: Entry) -> Iterator[Entry]:
+        """Yield the entry, its parent, and so on down to genesis."""
+        while True:
+            yield entry
+            if not entry.parent:
+                return
+            entry = self._entries[entry.parent]
+
+    def path_from_main(self, tip: Entry) -> tuple[Entry, list[Entry]]:
+        """Return the main-chain block a branch leaves from, and the branch, oldest first."""
+        branch: list[Entry] = []
+        for entry in self.ancestors(tip):
+            if self.on_main(entry):
+                return entry, branch[::-1]
+            branch.append(entry)
+        raise AssertionError("every branch leaves from genesis at the latest")
+
+    def mark_invalid(self, block_hash: bytes) -> list[bytes]:
+        """Mark a block and all its descendants; return their hashes."""
+        bad = {block_hash}
+        for entry in sorted(self._entries.values(), key=lambda e: e.height):
+            if entry.hash in bad or entry.parent in bad:
+                bad.add(entry.hash)
+                entry.invalid = True
+        return list(bad)
+
+    def locator(self) -> list[bytes]:
+        """Return main-chain hashes from the head back, ever sparser, ending with genesis."""
+        height, step, hashes = len(self.main) - 1, 1, []
+        while height > 0:
+            hashes.append(self.main[height])
+            if len(hashes) >= 10:
+                step *= 2
+            height -= step
+        return [*hashes, self.main[0]]

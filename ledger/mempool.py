@@ -1,0 +1,151 @@
+"""Transactions waiting for a block. Policy, not consensus: bounded, one chain of nonces a sender, dearest first.
+
+A transaction is admitted only if it applies on top of its sender's waiting ones in the state after the head, so that
+the pool never holds what no block could carry. Source: docs/protocol.md, section 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ledger.errors import InvalidBlock, InvalidTransaction, LedgerError
+from ledger.keys import address_of
+from ledger.state import Overlay, State
+from ledger.transactions import Transaction
+from ledger.transition import Rules, apply_transaction, sidecars_of
+
+
+@dataclass(frozen=True, slots=True)
+class MempoolLimits:
+    """Bounds of the pool."""
+
+    count: int = 5_000
+    size_bytes: int = 8 << 20
+    per_sender: int = 64
+    replacement_percent: int = 110  # of the replaced fee
+
+
+class MempoolFull(LedgerError):
+    """The pool or the sender's part of it is full; the transaction may be right."""
+
+
+class Mempool:
+    """Waiting transactions by id and by sender."""
+
+    def __init__(self, rules: Rules, limits: MempoolLimits | None = None) -> None:
+        self._rules = rules
+        self._limits = limits or MempoolLimits()
+        self._by_id: dict[bytes, Transaction] = {}
+        self._by_sender: dict[bytes, dict[int, Transaction]] = {}
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, txid: bytes) -> Transaction | None:
+        return self._by_id.get(txid)
+
+    def transactions(self) -> list[Transaction]:
+        return list(self._by_id.values())
+
+    def next_nonce(self, state: State, address: bytes) -> int:
+        """Return the account nonce a sender's next transaction must have."""
+        nonce = Overlay(state).get_account(address).nonce
+        waiting = self._by_sender.get(address, {})
+        while nonce in waiting:
+            nonce += 1
+        return nonce
+
+    def add(self, tx: Transaction, state: State, height: int) -> None:
+        """Admit a transaction whose signature is good. InvalidTransaction, MempoolFull or MissingBlobs if not."""
+        if tx.txid in self._by_id:
+            return
+        sender = address_of(tx.sender)
+        waiting = self._by_sender.get(sender, {})
+        replaced = waiting.get(tx.nonce)
+        self._check_room(tx, waiting, replaced)
+        overlay = Overlay(state)
+        for nonce in sorted(n for n in waiting if n < tx.nonce):
+            self._apply(overlay, waiting[nonce], height)
+        self._apply(overlay, tx, height)
+        if replaced is not None:
+            self.remove([replaced.txid])
+        self._by_id[tx.txid] = tx
+        self._by_sender.setdefault(sender, {})[tx.nonce] = tx
+        self.size_bytes += tx.size
+
+    def _check_room(
+        self, tx: Transaction, waiting: dict[int, Transaction], replaced: Transaction | None
+    ) -> None:
+        limits = self._limits
+        if replaced is not None:
+            least = replaced.fee * limits.replacement_percent // 100
+            if tx.fee < least:
+                raise InvalidTransaction(
+                    f"nonce {tx.nonce} waits already: to replace it, a fee of {least} is needed"
+                )
+        elif len(waiting) >= limits.per_sender:
+            raise MempoolFull(f"{limits.per_sender} transactions of this sender wait already")
+        if len(self) >= limits.count or self.size_bytes + tx.size > limits.size_bytes:
+            raise MempoolFull("too many transactions wait; try again after some blocks")
+
+    def _apply(self, overlay: Overlay, tx: Transaction, height: int) -> None:
+        try:
+            apply_transaction(overlay, tx, height, self._rules, {})
+        except InvalidBlock as error:  # an amount beyond the possible
+            raise InvalidTransaction(str(error)) from error
+
+    def select(self, state: State, height: int) -> list[Transaction]:
+        """Return transactions for a block at `height`: best fee a byte first, each sender's in order of nonce."""
+        params, overlay = self._rules.params, Overlay(state)
+        room, sidecar_room = params.block_limit - 1024, params.sidecar_limit
+        chosen: list[Transaction] = []
+        blocked: set[bytes] = set()
+        for tx in self._in_order():
+            sidecar_bytes = sum(size for _, size in sidecars_of(tx, params))
+            if tx.sender in blocked or tx.size + 8 > room or sidecar_bytes > sidecar_room:
+                blocked.add(tx.sender)
+                continue
+            trial = overlay.nested()
+            try:
+                apply_transaction(trial, tx, height, self._rules, {})
+            except LedgerError:
+                blocked.add(tx.sender)
+                continue
+            overlay.absorb(trial)
+            chosen.append(tx)
+            room -= tx.size + 8
+            sidecar_room -= sidecar_bytes
+        return chosen
+
+    def _in_order(self) -> list[Transaction]:
+        """Best fee a byte first, but never before an earlier nonce of the same sender."""
+        ranked = []
+        for waiting in self._by_sender.values():
+            rate = float("inf")
+            for nonce in sorted(waiting):
+                rate = min(rate, waiting[nonce].fee / waiting[nonce].size)
+                ranked.append((-rate, nonce, waiting[nonce].txid))
+        return [self._by_id[txid] for _, _, txid in sorted(ranked)]
+
+    def remove(self, txids: list[bytes]) -> None:
+        for txid in txids:
+            tx = self._by_id.pop(txid, None)
+            if tx is None:
+                continue
+            self.size_bytes -= tx.size
+            sender = address_of(tx.sender)
+            waiting = self._by_sender[sender]
+            del waiting[tx.nonce]
+            if not waiting:
+                del self._by_sender[sender]
+
+    def update(self, state: State, height: int, returned: list[Transaction]) -> None:
+        """After the head changed: take back what a reorganisation freed, drop what applies no more."""
+        waiting = [*returned, *sorted(self._by_id.values(), key=lambda tx: tx.nonce)]
+        self._by_id, self._by_sender, self.size_bytes = {}, {}, 0
+        for tx in waiting:
+            try:
+                self.add(tx, state, height)
+            except LedgerError:
+                continue

@@ -1,0 +1,208 @@
+"""The ledger's database: one SQLite file, one connection, one transaction a block.
+
+Only rows and bytes are known here, no rules. WAL with synchronous=FULL: a block that was acknowledged is on the disk.
+The state table always belongs to the block named by `tip`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.errors import LedgerError
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE blocks (hash BLOB PRIMARY KEY, height INTEGER NOT NULL, parent BLOB NOT NULL, header BLOB NOT NULL,
+                     body BLOB NOT NULL, invalid INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE main (height INTEGER PRIMARY KEY, hash BLOB NOT NULL);
+CREATE TABLE undo (hash BLOB PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE weights (cid BLOB PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE deltas (seed BLOB PRIMARY KEY, height INTEGER NOT NULL, data BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX deltas_by_height ON deltas (height);
+CREATE TABLE settlements (job BLOB NOT NULL, height INTEGER NOT NULL, block BLOB NOT NULL, data BLOB NOT NULL,
+                          replaced BLOB, PRIMARY KEY (job, height)) WITHOUT ROWID;
+CREATE TABLE transactions (txid BLOB PRIMARY KEY, height INTEGER NOT NULL, position INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRow:
+    """A stored block; `invalid` is 1 once its content was found to break a rule."""
+
+    hash: bytes
+    height: int
+    parent: bytes
+    header: bytes
+    invalid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Rows by key. Writes belong inside `transaction()`; a failure inside rolls all of them back."""
+
+    db: sqlite3.Connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.db.execute("ROLLBACK")
+            raise
+        self.db.execute("COMMIT")
+
+    def close(self) -> None:
+        self.db.close()
+
+    # meta
+
+    def get_meta(self, name: str) -> bytes | None:
+        return self._one("SELECT value FROM meta WHERE name = ?", name)
+
+    def put_meta(self, name: str, value: bytes) -> None:
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    # blocks
+
+    def put_block(self, row: BlockRow, body: bytes) -> None:
+        self.db.execute(
+            "INSERT OR IGNORE INTO blocks VALUES (?, ?, ?, ?, ?, ?)",
+            (row.hash, row.height, row.parent, row.header, body, row.invalid),
+        )
+
+    def get_body(self, block_hash: bytes) -> bytes | None:
+        return self._one("SELECT body FROM blocks WHERE hash = ?", block_hash)
+
+    def mark_invalid(self, block_hash: bytes) -> None:
+        self.db.execute("UPDATE blocks SET invalid = 1 WHERE hash = ?", (block_hash,))
+
+    def delete_block(self, block_hash: bytes) -> None:
+        self.db.execute("DELETE FROM blocks WHERE hash = ?", (block_hash,))
+
+    def iterate_blocks(self) -> Iterator[BlockRow]:
+        """Yield all blocks, parents before children."""
+        query = "SELECT hash, height, parent, header, invalid FROM blocks ORDER BY height"
+        return (BlockRow(*row) for row in self.db.execute(query))
+
+    # main chain
+
+    def put_main(self, height: int, block_hash: bytes) -> None:
+        self.db.execute("INSERT INTO main VALUES (?, ?)", (height, block_hash))
+
+    def delete_main(self, height: int) -> None:
+        self.db.execute("DELETE FROM main WHERE height = ?", (height,))
+
+    def iterate_main(self) -> Iterator[tuple[int, bytes]]:
+        return iter(self.db.execute("SELECT height, hash FROM main ORDER BY height"))
+
+    # undo and state
+
+    def put_undo(self, block_hash: bytes, data: bytes) -> None:
+        self.db.execute("INSERT OR REPLACE INTO undo VALUES (?, ?)", (block_hash, data))
+
+    def get_undo(self, block_hash: bytes) -> bytes | None:
+        return self._one("SELECT data FROM undo WHERE hash = ?", block_hash)
+
+    def delete_undo(self, block_hash: bytes) -> None:
+        self.db.execute("DELETE FROM undo WHERE hash = ?", (block_hash,))
+
+    def load_state(self) -> dict[bytes, bytes]:
+        return dict(self.db.execute("SELECT key, value FROM state"))
+
+    def put_state(self, changes: Mapping[bytes, bytes | None]) -> None:
+        gone = [(key,) for key, value in changes.items() if value is None]
+        kept = [(key, value) for key, value in changes.items() if value is not None]
+        self.db.executemany("DELETE FROM state WHERE key = ?", gone)
+        self.db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", kept)
+
+    # weights and deltas
+
+    def put_weights(self, cid: bytes, data: bytes) -> None:
+        self.db.execute("INSERT OR IGNORE INTO weights VALUES (?, ?)", (cid, data))
+
+    def get_weights(self, cid: bytes) -> bytes | None:
+        return self._one("SELECT data FROM weights WHERE cid = ?", cid)
+
+    def prune_weights(self, job_id: bytes, current: bytes, keep: int, most: int) -> None:
+        """Delete what the job's settlements replaced, except the last `keep` and what is current; at most `most`."""
+        self.db.execute(
+            "DELETE FROM weights WHERE cid <> ? AND cid IN ("
+            "SELECT replaced FROM settlements WHERE job = ? AND replaced IS NOT NULL ORDER BY height"
+            " DESC LIMIT ? OFFSET ?)",
+            (current, job_id, most, keep),
+        )
+
+    def put_delta(self, seed: bytes, height: int, data: bytes) -> None:
+        self.db.execute("INSERT OR REPLACE INTO deltas VALUES (?, ?, ?)", (seed, height, data))
+
+    def get_delta(self, seed: bytes) -> bytes | None:
+        return self._one("SELECT data FROM deltas WHERE seed = ?", seed)
+
+    def get_delta_height(self, seed: bytes) -> int:
+        row = self.db.execute("SELECT height FROM deltas WHERE seed = ?", (seed,)).fetchone()
+        return int(row[0])
+
+    def delete_deltas_below(self, height: int) -> None:
+        self.db.execute("DELETE FROM deltas WHERE height < ?", (height,))
+
+    # history
+
+    def put_settlement(
+        self, job_id: bytes, height: int, block_hash: bytes, data: bytes, replaced: bytes | None
+    ) -> None:
+        """Keep a settlement; `replaced` is the CID of the weights it moved, None if they stayed."""
+        row = (job_id, height, block_hash, data, replaced)
+        self.db.execute("INSERT INTO settlements VALUES (?, ?, ?, ?, ?)", row)
+
+    def delete_settlements(self, block_hash: bytes, height: int) -> None:
+        self.db.execute("DELETE FROM settlements WHERE height = ? AND block = ?", (height, block_hash))
+
+    def load_settlements(self, job_id: bytes) -> list[tuple[int, bytes, bytes]]:
+        """Return (height, block hash, data) of a job's settlements, oldest first."""
+        query = "SELECT height, block, data FROM settlements WHERE job = ? ORDER BY height"
+        return list(self.db.execute(query, (job_id,)))
+
+    def put_transaction(self, txid: bytes, height: int, position: int) -> None:
+        self.db.execute("INSERT OR REPLACE INTO transactions VALUES (?, ?, ?)", (txid, height, position))
+
+    def delete_transaction(self, txid: bytes) -> None:
+        self.db.execute("DELETE FROM transactions WHERE txid = ?", (txid,))
+
+    def find_transaction(self, txid: bytes) -> tuple[int, int] | None:
+        """Return (height, position) of a transaction in the main chain."""
+        query = "SELECT height, position FROM transactions WHERE txid = ?"
+        row: tuple[int, int] | None = self.db.execute(query, (txid,)).fetchone()
+        return row
+
+    def _one(self, query: str, key: object) -> bytes | None:
+        row = self.db.execute(query, (key,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+
+def open_storage(path: Path | str) -> Storage:
+    """Open or create a database; LedgerError says what is wrong with a file that is not one of ours.
+
+    The connection may be handed from thread to thread; the caller sees to it that one at a time uses it.
+    """
+    try:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            version = SCHEMA_VERSION
+    except sqlite3.DatabaseError as error:
+        raise LedgerError(
+            f"database {path} cannot be read ({error}): move it away and let the node fetch the chain again"
+        ) from error
+    if version != SCHEMA_VERSION:
+        raise LedgerError(f"database {path}: expected data version {SCHEMA_VERSION}, got {version}")
+    return Storage(db)
