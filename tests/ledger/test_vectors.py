@@ -1,0 +1,107 @@
+"""The vectors of `tests/vectors/ledger_*.json`: the code still writes them, and still reads them."""
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from ledger.blocks import check_body, decode_block, decode_header, verify_header_signature
+from ledger.codec import decode, encode
+from ledger.genesis import Genesis
+from ledger.hashing import check_cid, parse_cid_text
+from ledger.jobspec import decode_spec, trial_seed
+from ledger.keys import parse_address, verify
+from ledger.merkle import verify_proof
+from ledger.params import LOCAL
+from ledger.smt import SparseMerkleTree, StateProof
+from ledger.transactions import decode_transaction, verify_signature
+from tests.vectors.build_ledger import FOLDER, build
+
+NAMES = ("ledger_bytes", "ledger_trees", "ledger_chains", "ledger_records", "ledger_targets")
+BUILT = build()
+
+
+def _load(name: str) -> Any:
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def test_every_file_is_built() -> None:
+    assert sorted(BUILT) == sorted(NAMES) == sorted(path.stem for path in FOLDER.glob("ledger_*.json"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_vectors_have_not_changed(name: str) -> None:
+    assert json.loads(json.dumps(BUILT[name])) == _load(name)
+
+
+def test_hash_vectors_follow_from_sha256() -> None:
+    rows = _load("ledger_bytes")["hashes"]
+    for row in (row for row in rows if "tag" in row):
+        tag = hashlib.sha256(row["tag"].encode()).digest()
+        digest = hashlib.sha256(tag + tag + bytes.fromhex(row["data"])).hexdigest()
+        assert (digest, int(digest[:16], 16)) == (row["hash"], int(row["word"]))
+    for row in (row for row in rows if "blob" in row):
+        blob = bytes.fromhex(row["blob"])
+        assert row["cid"] == "01551220" + hashlib.sha256(blob).hexdigest()
+        assert check_cid(parse_cid_text(row["cid_text"]), blob)
+
+
+def test_codec_vectors_are_canonical() -> None:
+    for row in _load("ledger_bytes")["codec"]:
+        data = bytes.fromhex(row["encoding"])
+        assert encode(decode(data, 1000)) == data
+
+
+def test_key_vectors_verify_for_their_kind_only() -> None:
+    for row in _load("ledger_bytes")["keys"]:
+        public, chain_id, payload = (bytes.fromhex(row[name]) for name in ("public", "chain_id", "payload"))
+        signature = bytes.fromhex(row["signature_tx"])
+        assert verify(public, signature, "tx", chain_id, payload)
+        assert not verify(public, signature, "header", chain_id, payload)
+        assert verify(public, bytes.fromhex(row["signature_header"]), "header", chain_id, payload)
+        for prefix, text in row["texts"].items():
+            assert parse_address(text, prefix).hex() == row["address"]
+
+
+def test_merkle_vectors_verify() -> None:
+    for row in _load("ledger_trees")["merkle"][1:]:
+        proof = [bytes.fromhex(item) for item in row["proof_of_last"]]
+        last = row["count"] - 1
+        assert verify_proof(bytes.fromhex(row["root"]), b"leaf %d" % last, last, row["count"], proof)
+
+
+def test_smt_vectors_verify() -> None:
+    for row in _load("ledger_trees")["smt"]:
+        root, key, value_hash, absent = (
+            bytes.fromhex(row[name]) for name in ("root_after", "key", "value_hash", "absent")
+        )
+        held = StateProof(tuple(bytes.fromhex(item) for item in row["proof"]), (key, value_hash))
+        assert SparseMerkleTree.verify(root, key, value_hash, held)
+        siblings = tuple(bytes.fromhex(item) for item in row["absence_proof"])
+        end = [bytes.fromhex(item) for item in row["absence_leaf"]]
+        missing = StateProof(siblings, (end[0], end[1]) if end else None)
+        assert SparseMerkleTree.verify(root, absent, None, missing)
+
+
+def test_genesis_vectors_decode_to_their_chain_id() -> None:
+    for row in _load("ledger_chains")["genesis"]:
+        assert Genesis.decode(bytes.fromhex(row["encoding"])).chain_id.hex() == row["chain_id"]
+
+
+def test_record_vectors_decode_and_verify() -> None:
+    vectors = _load("ledger_records")
+    chain_id = bytes.fromhex(vectors["chain_id"])
+    for row in vectors["transactions"]:
+        tx = decode_transaction(bytes.fromhex(row["encoding"]), LOCAL)
+        assert (tx.txid.hex(), tx.body_bytes.hex()) == (row["txid"], row["body_bytes"])
+        assert verify_signature(tx, chain_id)
+    spec = bytes.fromhex(vectors["spec"]["encoding"])
+    assert decode_spec(spec, LOCAL).title == vectors["spec"]["fields"]["title"]
+    assert trial_seed(spec).hex() == vectors["spec"]["trial_seed"]
+    header = decode_header(bytes.fromhex(vectors["header"]["encoding"]))
+    assert header.hash.hex() == vectors["header"]["hash"]
+    assert verify_header_signature(header, bytes.fromhex(vectors["block"]["signature"]), chain_id)
+    block = decode_block(bytes.fromhex(vectors["block"]["encoding"]), LOCAL)
+    check_body(block, chain_id)
+    assert block.header == header
