@@ -1,0 +1,308 @@
+"""The engine: the only part of training that a node calls. Synchronous; bytes and integers in and out.
+
+It knows nothing of blocks or peers. Everything it returns is exact: the same on every machine, by either path.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.errors import BadInput, BlobRefused, TaskRefused
+from training.exact.counter import draw_sample, make_uniform, open_stream
+from training.exact.grids import DATA, MASTER
+from training.exact.integers import DELTA_LIMIT, Integers
+from training.hashing import compute_cid, compute_tagged_hash
+from training.objectives import heartbeat
+from training.objectives.base import (
+    MAX_SHARD,
+    Objective,
+    Outcome,
+    Ticket,
+    check_range,
+    compute_work,
+    count_parameters,
+    load_product_weights,
+    make_float,
+)
+from training.objectives.registry import get_objective
+from training.paths import ExactPath, FusedPath, PortablePath
+from training.settlement import SCALE_NAMES, merge_deltas, search_line
+from training.splits import Dataset, Split, parse_dataset
+
+MAX_STEPS = 64
+MAX_MANTISSA = 4095
+MAX_RATE_SHIFT = 48
+SAMPLE_RANGE = (16, 4096)
+SPLIT_FACTOR = 4  # a judging split of at most this many samples' sizes is looked at whole
+WEIGHT_BITS = 20  # of initial weights, in master units
+HEARTBEATS_CACHED = 4
+CACHE_BYTES = 256 * 2**20
+SCORED_SAMPLES = 64  # at a time, when classes are predicted
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The training part of a job's specification (section 4)."""
+
+    objective: str
+    params: tuple[int, ...]
+    data_cid: bytes
+    data_size: int
+    init_seed: bytes
+    steps: int
+    shard: int
+    rates: tuple[tuple[int, int], ...]
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """What a task comes to: declared work of a ticket, initial weights, sizes."""
+
+    work: int
+    weights: bytes
+    train_count: int
+    judge_count: int
+    parameter_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A ticket run: sums of exact losses in units of 2^-40, and the delta as little-endian int64."""
+
+    digest: bytes
+    before: int
+    after: int
+    delta: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A settled round. `losses` are the sums at the scales 4, 2, 1, 1/2, 1/4, 1/8, 0 on `sample_count` samples;
+    `split_loss` is over the whole judging split of `split_count`, or both are 0 where that is too large."""
+
+    weights: bytes
+    scale_index: int
+    scale: str
+    losses: tuple[int, ...]
+    sample_count: int
+    split_loss: int
+    split_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    objective: Objective
+    data: Dataset
+
+
+class Engine:
+    """Checks tasks, runs tickets, settles rounds. Safe to use from one thread at a time."""
+
+    def __init__(
+        self,
+        load_blob: Callable[[bytes], bytes],
+        path: Literal["fused", "portable"] = "fused",
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self._load_blob = load_blob
+        self._fused = path == "fused"
+        self._path: ExactPath = FusedPath() if self._fused else PortablePath()
+        self._cache_bytes = cache_bytes
+        self._prepared: OrderedDict[tuple[str, tuple[int, ...], bytes], _Prepared] = OrderedDict()
+        self._heartbeats: OrderedDict[bytes, heartbeat.Heartbeat] = OrderedDict()
+
+    def inspect(self, task: Task) -> TaskFacts:
+        """Check a task against its objective and data; raises TaskRefused."""
+        objective = get_objective(task.objective, task.params)
+        _check_numbers(task, objective)
+        work = compute_work(objective, task.steps, task.shard)
+        data = self._prepare(task).data
+        check_range("shard", task.shard, 1, data.train.count)
+        _check_sample(task.sample, data.judge.count)
+        size = count_parameters(objective)
+        weights = make_uniform(open_stream(task.init_seed, "weights"), size, WEIGHT_BITS).numpy()
+        return TaskFacts(work, _to_bytes(weights), data.train.count, data.judge.count, size)
+
+    # --- tickets ------------------------------------------------------------------------------------------------------
+
+    def run(self, task: Task, weights: bytes, seed: bytes) -> Run:
+        """The ticket run of a seed from these weights."""
+        prepared = self._prepare(task)
+        start = _read_weights(weights, prepared.objective)
+        return self._run(
+            prepared.objective, prepared.data.train, start, task.steps, task.shard, task.rates, seed
+        )
+
+    def heartbeat(self, parent: bytes, seed: bytes) -> Run:
+        """The heartbeat's ticket run on the problem that the parent hash draws."""
+        drawn = self._heartbeats.get(parent)
+        if drawn is None:
+            drawn = heartbeat.make_heartbeat(parent, fused=self._fused)
+            self._heartbeats[parent] = drawn
+            if len(self._heartbeats) > HEARTBEATS_CACHED:
+                self._heartbeats.popitem(last=False)
+        plan = (heartbeat.STEPS, heartbeat.SHARD, heartbeat.RATES)
+        return self._run(heartbeat.OBJECTIVE, drawn.split, drawn.weights, *plan, seed)
+
+    def heartbeat_work(self) -> int:
+        """Declared work of a heartbeat run."""
+        return heartbeat.WORK
+
+    def _run(
+        self,
+        objective: Objective,
+        split: Split,
+        weights: Integers,
+        steps: int,
+        shard: int,
+        rates: tuple[tuple[int, int], ...],
+        seed: bytes,
+    ) -> Run:
+        indices = np.array(draw_sample(open_stream(seed, "shard"), split.count, shard), np.int64)
+        noise_streams = tuple(open_stream(seed, f"noise/{t}") for t in range(1, steps + 1))
+        ticket = Ticket(indices, rates, open_stream(seed, "dither"), noise_streams)
+        return _make_run(self._path.run(objective, split, weights, ticket))
+
+    # --- settlements and losses ---------------------------------------------------------------------------------------
+
+    def settle(self, task: Task, weights: bytes, deltas: Sequence[bytes], sample_seed: bytes) -> Settled:
+        """Merge the deltas of a round's tickets onto the weights; the sample comes from `sample_seed`."""
+        prepared = self._prepare(task)
+        objective, judge = prepared.objective, prepared.data.judge
+        if not deltas:
+            raise BadInput("a settlement needs at least one delta")
+        start = _read_weights(weights, objective)
+        mean = merge_deltas([_read_delta(delta, objective) for delta in deltas])
+        count = min(task.sample, judge.count)
+        indices = np.array(draw_sample(open_stream(sample_seed, "sample"), judge.count, count), np.int64)
+        found = search_line(start, mean, lambda w: self._path.sum_losses(objective, judge, w, indices))
+        split_loss, split_count = 0, 0
+        if judge.count <= SPLIT_FACTOR * task.sample:
+            split_loss, split_count = self._sum_split(objective, judge, found.weights), judge.count
+        scale = SCALE_NAMES[found.index]
+        moved = _to_bytes(found.weights)
+        return Settled(moved, found.index, scale, found.losses, count, split_loss, split_count)
+
+    def evaluate(self, task: Task, weights: bytes, split: Literal["train", "judge"]) -> tuple[int, int]:
+        """Sum of exact losses over a whole split, and its number of samples."""
+        prepared = self._prepare(task)
+        samples = prepared.data.train if split == "train" else prepared.data.judge
+        start = _read_weights(weights, prepared.objective)
+        return self._sum_split(prepared.objective, samples, start), samples.count
+
+    def _sum_split(self, objective: Objective, split: Split, weights: Integers) -> int:
+        return self._path.sum_losses(objective, split, weights, np.arange(split.count, dtype=np.int64))
+
+    # --- predictions --------------------------------------------------------------------------------------------------
+
+    def predict(self, task: Task, weights: bytes, inputs: NDArray[Any]) -> Integers:  # Any: any integer dtype
+        """The class with the largest mean output, the lowest of equals; inputs in data units (2^-12), [N, ...]."""
+        prepared = self._prepare(task)
+        objective, keys = prepared.objective, prepared.data.train.keys
+        flat = inputs.reshape(len(inputs), -1)
+        expected = int(np.prod(objective.layout.inputs))
+        if flat.shape[1] != expected or (flat.size and int(np.abs(flat.astype(np.int64)).max()) > DATA.limit):
+            raise BadInput(
+                f"inputs: {expected} integers within +-{DATA.limit} a sample expected, got {inputs.shape}"
+            )
+        products = load_product_weights(objective, _read_weights(weights, objective))
+        classes = [np.zeros(0, np.int64)]
+        for first in range(0, len(flat), SCORED_SAMPLES):
+            chunk = flat[first : first + SCORED_SAMPLES].astype(np.int16)
+            scores = objective.compute_scores(products, make_float(chunk), make_float(keys)).numpy()
+            classes.append(scores.argmax(1))  # numpy promises the first of equals
+        return np.concatenate(classes)
+
+    def accuracy(
+        self, task: Task, weights: bytes, inputs: NDArray[Any], labels: NDArray[Any]
+    ) -> tuple[int, int]:
+        """How many held-out samples are classified as labelled, and of how many. Any: any integer dtype."""
+        right = self.predict(task, weights, inputs) == np.asarray(labels)
+        return int(right.sum()), len(inputs)
+
+    # --- data ---------------------------------------------------------------------------------------------------------
+
+    def _prepare(self, task: Task) -> _Prepared:
+        key = (task.objective, task.params, task.data_cid)
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            objective = get_objective(task.objective, task.params)
+            prepared = _Prepared(objective, _parse_data(task, objective, self._load_blob(task.data_cid)))
+            self._prepared[key] = prepared
+        self._prepared.move_to_end(key)
+        while len(self._prepared) > 1 and self._count_bytes() > self._cache_bytes:
+            self._prepared.popitem(last=False)
+        return prepared
+
+    def _count_bytes(self) -> int:
+        return sum(prepared.data.size_bytes for prepared in self._prepared.values())
+
+
+def _check_numbers(task: Task, objective: Objective) -> None:
+    check_range("steps", task.steps, 2, MAX_STEPS)
+    check_range("shard", task.shard, 1, MAX_SHARD)
+    check_range("sample", task.sample, *SAMPLE_RANGE)
+    tensors = len(objective.shapes)
+    if len(task.rates) != tensors:
+        raise TaskRefused(
+            "rates", f"{tensors} pairs expected, one for each parameter tensor, got {len(task.rates)}"
+        )
+    for i, (mantissa, shift) in enumerate(task.rates):
+        check_range(f"rates {i} mantissa", mantissa, 1, MAX_MANTISSA)
+        check_range(f"rates {i} shift", shift, 0, MAX_RATE_SHIFT)
+
+
+def _check_sample(sample: int, judge_count: int) -> None:
+    if sample < judge_count < SPLIT_FACTOR * sample:
+        raise TaskRefused(
+            "sample",
+            f"at most a quarter of the {judge_count} judging samples expected, or all of them, got {sample};"
+            f" choose {judge_count // SPLIT_FACTOR} or less, or {judge_count} or more",
+        )
+
+
+def _parse_data(task: Task, objective: Objective, blob: bytes) -> Dataset:
+    if len(blob) != task.data_size:
+        raise TaskRefused("data_size", f"{task.data_size} bytes expected, the blob has {len(blob)}")
+    if compute_cid(blob) != task.data_cid:
+        raise TaskRefused(
+            "data_cid", f"{task.data_cid.hex()} expected, the blob has {compute_cid(blob).hex()}"
+        )
+    try:
+        return parse_dataset(blob, objective.layout)
+    except BlobRefused as error:
+        raise TaskRefused("data", str(error)) from error
+
+
+def _make_run(outcome: Outcome) -> Run:
+    delta = _to_bytes(outcome.delta)
+    digest = compute_tagged_hash("gc/delta", outcome.trace.to_bytes(8, "big"), delta)
+    return Run(digest, outcome.before, outcome.after, delta)
+
+
+def _read_weights(raw: bytes, objective: Objective) -> Integers:
+    return _read_integers("weights", raw, count_parameters(objective), MASTER.limit)
+
+
+def _read_delta(raw: bytes, objective: Objective) -> Integers:
+    return _read_integers("delta", raw, count_parameters(objective), DELTA_LIMIT)
+
+
+def _read_integers(what: str, raw: bytes, count: int, limit: int) -> Integers:
+    if len(raw) != 8 * count:
+        raise BadInput(f"{what}: {8 * count} bytes expected, got {len(raw)}")
+    integers = np.frombuffer(raw, "<i8").astype(np.int64)  # a copy: kernels want writable arrays
+    if integers.min() < -limit or integers.max() > limit:
+        raise BadInput(
+            f"{what}: integers within +-{limit} expected, got {integers.min()} to {integers.max()}"
+        )
+    return integers
+
+
+def _to_bytes(integers: Integers) -> bytes:
+    return integers.astype("<i8").tobytes()

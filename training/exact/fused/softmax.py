@@ -1,0 +1,219 @@
+"""Kernels of softmax_regression (section 9.5): a whole ticket, and losses.
+
+Shapes: inputs A [N, d], weights X [d, w] with w = e features of the keys, or c outputs without keys. Rows are padded
+to a multiple of LANES with zeros.
+"""
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from collections import namedtuple
+
+import numpy as np
+
+from training.exact.fused.compiler import kernel
+from training.exact.fused.elements import (
+    copy_rows,
+    differentiate_softmax,
+    dither_weights,
+    fill_noise,
+    fold,
+    rescale,
+    round_weights,
+    softmax,
+    step_weights,
+    sum_squares,
+    transpose,
+)
+from training.exact.fused.tile import LANES, multiply
+from training.exact.grids import DATA, MASTER, WEIGHT
+
+BLOCK_ROWS = 64
+MASTER_LIMIT = MASTER.limit
+MASTER_LIMIT_F = float(MASTER.limit)
+WEIGHT_LIMIT_F = float(WEIGHT.limit)
+DATA_LIMIT_F = float(DATA.limit)
+TO_WEIGHT = 2.0 ** (WEIGHT.f - MASTER.f)
+P18, P20, P22, P24 = (float(2**p - 1) for p in (18, 20, 22, 24))
+
+# w: columns of the weights; dp, cp, wp: padded
+Shape = namedtuple("Shape", "d c w keyed indexed dp cp wp")
+Data = namedtuple("Data", "inputs rows labels")
+Weights = namedtuple("Weights", "x keys keys_t")
+Buffers = namedtuple("Buffers", "noise a q p g u")
+
+
+@kernel
+def make_shape(inputs, outputs, key_features, indexed):
+    pad = LANES - 1
+    w = key_features if key_features else outputs
+    dp, cp, wp = (inputs + pad) // LANES * LANES, (outputs + pad) // LANES * LANES, (w + pad) // LANES * LANES
+    return Shape(inputs, outputs, w, key_features > 0, indexed, dp, cp, wp)
+
+
+@kernel
+def make_buffers(sh):
+    return Buffers(
+        np.empty(BLOCK_ROWS * sh.d + 32),
+        np.zeros(BLOCK_ROWS * sh.dp),
+        np.zeros(BLOCK_ROWS * sh.wp),
+        np.zeros(BLOCK_ROWS * sh.cp),
+        np.zeros(BLOCK_ROWS * sh.cp),
+        np.zeros(BLOCK_ROWS * sh.wp),
+    )
+
+
+@kernel
+def make_weights(sh, keys):
+    """Room for the weights, and the keys as rows [c, e] and as columns."""
+    rows, columns = np.zeros(sh.c * sh.wp), np.zeros(sh.w * sh.cp)
+    if sh.keyed:
+        for i in range(sh.c):
+            for j in range(sh.w):
+                rows[i * sh.wp + j] = np.float64(keys[i, j])
+        transpose(rows, 0, sh.wp, columns, 0, sh.cp, sh.c, sh.w)
+    return Weights(np.zeros(sh.d * sh.wp), rows, columns)
+
+
+@kernel
+def load_weights(sh, w, master):
+    round_weights(master, 0, w.x, sh.d, sh.w, sh.wp, TO_WEIGHT, WEIGHT_LIMIT_F)
+
+
+@kernel
+def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
+    if noisy:
+        noise = fill_noise(b.noise, noise_stream, first * sh.d, n * sh.d)
+        copy_rows(b.noise, noise, sh.d, b.a, 0, sh.dp, n, sh.d)
+    else:
+        b.a[:] = 0.0
+    for s in range(n):
+        sample = indices[first + s]
+        for k in range(sh.d):
+            value = b.a[s * sh.dp + k] + np.float64(data.inputs[sample, k])
+            b.a[s * sh.dp + k] = min(max(value, -DATA_LIMIT_F), DATA_LIMIT_F)
+
+
+@kernel
+def forward(sh, b, w, n, traced, counts):
+    """P of a block on step 2^-20; returns the trace of the products before it."""
+    total = np.uint64(0)
+    if sh.keyed:
+        multiply(b.q, 0, sh.wp, b.a, 0, sh.dp, 1, w.x, 0, sh.wp, n, sh.wp, sh.d, False)
+        if traced:
+            total += fold(b.q, 0, n, sh.w, sh.wp, counts[0])
+        rescale(b.q, 0, n * sh.wp, 2.0**-14, P20)
+        multiply(b.p, 0, sh.cp, b.q, 0, sh.wp, 1, w.keys_t, 0, sh.cp, n, sh.cp, sh.w, False)
+        if traced:
+            total += fold(b.p, 0, n, sh.c, sh.cp, counts[1])
+        softmax(b.p, n, sh.c, sh.cp, 2.0**-26)
+    else:
+        multiply(b.p, 0, sh.cp, b.a, 0, sh.dp, 1, w.x, 0, sh.wp, n, sh.cp, sh.d, False)
+        if traced:
+            total += fold(b.p, 0, n, sh.c, sh.cp, counts[0])
+        softmax(b.p, n, sh.c, sh.cp, 2.0**-28)
+    return total
+
+
+@kernel
+def subtract_targets(sh, b, data, indices, first, n):
+    """R = sat(P - 2^8 b)."""
+    for s in range(n):
+        sample = indices[first + s]
+        for o in range(sh.c):
+            b.g[s * sh.cp + o] = b.p[s * sh.cp + o]
+        if sh.indexed:
+            b.g[s * sh.cp + data.labels[sample]] -= 256.0 * 4096.0
+        else:
+            for o in range(sh.c):
+                b.g[s * sh.cp + o] -= 256.0 * np.float64(data.rows[sample, o])
+    rescale(b.g, 0, n * sh.cp, 1.0, P24)
+
+
+@kernel
+def backward(sh, b, w, n, gx, counts):
+    """Add a block's gradient to gx; returns the trace of U."""
+    total = np.uint64(0)
+    rescale(b.g, 0, n * sh.cp, 2.0**-3, P18)
+    differentiate_softmax(b.g, b.p, n, sh.c, sh.cp, 2.0**-38, P20)
+    if not sh.keyed:
+        multiply(gx, 0, sh.wp, b.a, 0, 1, sh.dp, b.g, 0, sh.cp, sh.d, sh.wp, n, True)
+        return total
+    multiply(b.u, 0, sh.wp, b.g, 0, sh.cp, 1, w.keys, 0, sh.wp, n, sh.wp, sh.c, False)
+    total += fold(b.u, 0, n, sh.w, sh.wp, counts[2])
+    rescale(b.u, 0, n * sh.wp, 2.0**-12, P22)
+    multiply(gx, 0, sh.wp, b.a, 0, 1, sh.dp, b.u, 0, sh.wp, sh.d, sh.wp, n, True)
+    return total
+
+
+@kernel
+def compute_loss(sh, b, w, data, indices):
+    """The sum of the losses of some samples; at most 2^12 samples fit the sum."""
+    total = np.int64(0)
+    counts = np.zeros(4, np.int64)
+    for first in range(0, indices.size, BLOCK_ROWS):
+        n = min(BLOCK_ROWS, indices.size - first)
+        load_inputs(sh, b, data, indices, first, n, False, np.uint64(0))
+        forward(sh, b, w, n, False, counts)
+        subtract_targets(sh, b, data, indices, first, n)
+        for s in range(n):
+            total += sum_squares(b.g, 1, sh.c, sh.cp, s * sh.cp)
+    return total
+
+
+@kernel
+def count_step(sh, samples):
+    """Entries of the products of one step over `samples` samples; without keys there are two."""
+    if sh.keyed:
+        return np.array([samples * sh.w, samples * sh.c, samples * sh.w, sh.d * sh.w])
+    return np.array([samples * sh.c, 0, 0, sh.d * sh.c])
+
+
+@kernel
+def take_step(sh, b, w, data, indices, master, rates, counted, noise_stream):
+    """One exact local step on the whole shard, in place; returns its trace."""
+    load_weights(sh, w, master)
+    gx = np.zeros(sh.d * sh.wp)
+    sizes = count_step(sh, indices.size)
+    total = np.uint64(0)
+    for first in range(0, indices.size, BLOCK_ROWS):
+        n = min(BLOCK_ROWS, indices.size - first)
+        counts = counted + np.cumsum(sizes) - sizes + count_step(sh, first)
+        load_inputs(sh, b, data, indices, first, n, True, noise_stream)
+        total += forward(sh, b, w, n, True, counts)
+        subtract_targets(sh, b, data, indices, first, n)
+        total += backward(sh, b, w, n, gx, counts)
+    total += fold(gx, 0, sh.d, sh.w, sh.wp, counted + sizes[:3].sum())
+    step_weights(master, 0, gx, sh.d, sh.w, sh.wp, rates[0, 0], rates[0, 1], MASTER_LIMIT_F)
+    return total
+
+
+@kernel
+def run_ticket(params, inputs, rows, labels, keys, indices, weights, rates, dither_stream, noise_streams):
+    """A whole ticket: returns (trace, loss before, loss after, delta).
+
+    params [d, c, e, indexed] i64; rates [1, 2] f64 of (mantissa, power of two); streams u64.
+    """
+    sh = make_shape(params[0], params[1], params[2], params[3] != 0)
+    data = Data(inputs, rows, labels)
+    b, w = make_buffers(sh), make_weights(sh, keys)
+    load_weights(sh, w, weights)
+    before = compute_loss(sh, b, w, data, indices)
+    start = dither_weights(weights, dither_stream, MASTER_LIMIT)
+    master = start.copy()
+    trace = np.uint64(0)
+    entries = count_step(sh, indices.size).sum()
+    for t in range(noise_streams.size):
+        trace += take_step(sh, b, w, data, indices, master, rates, t * entries, noise_streams[t])
+    delta = master - start
+    for i in range(delta.size):
+        master[i] = min(max(weights[i] + delta[i], -MASTER_LIMIT), MASTER_LIMIT)
+    load_weights(sh, w, master)
+    return trace, before, compute_loss(sh, b, w, data, indices), delta
+
+
+@kernel
+def sum_losses(params, inputs, rows, labels, keys, indices, weights):
+    """The sum of exact losses of at most 2^12 samples."""
+    sh = make_shape(params[0], params[1], params[2], params[3] != 0)
+    b, w = make_buffers(sh), make_weights(sh, keys)
+    load_weights(sh, w, weights)
+    return compute_loss(sh, b, w, Data(inputs, rows, labels), indices)

@@ -1,0 +1,138 @@
+"""Matrix products of grid integers, in tiles that stay in vector registers.
+
+The tile is written in LLVM's own vector types: eight float64 lanes, multiply and add as two instructions (never
+fused). LLVM maps the eight lanes to whatever registers the machine has.
+"""
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from training.exact.fused.compiler import kernel
+
+LANES = 8
+TILE_ROWS = 8
+
+
+# Any: numba hands typing and code generation contexts that have no published types.
+def make_tile(rows: int) -> Any:
+    """Build tile(c, c0, ldc, a, a0, row_step, term_step, b, b0, ldb, terms, add): rows x LANES entries of a product.
+
+    c[c0 + r * ldc + lane] (+)= sum over k of a[a0 + r * row_step + k * term_step] * b[b0 + k * ldb + lane]
+    """
+
+    @intrinsic
+    def tile(
+        typing_context: Any, c: Any, c0: Any, ldc: Any, a: Any, a0: Any, row_step: Any, term_step: Any,
+        b: Any, b0: Any, ldb: Any, terms: Any, add: Any,
+    ) -> Any:  # fmt: skip
+        n = types.intp
+        return types.void(c, n, n, a, n, n, n, b, n, n, n, types.boolean), generate
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        c, c0, ldc, a, a0, row_step, term_step, b, b0, ldb, terms, add = args
+        c, a, b = (
+            context.make_array(signature.args[i])(context, builder, value).data
+            for i, value in ((0, c), (3, a), (7, b))
+        )
+        lanes = _Lanes(builder)
+        sums = [lanes.make_room() for _ in range(rows)]
+        places = [builder.add(c0, builder.mul(ldc, ir.Constant(ldc.type, r))) for r in range(rows)]
+        with builder.if_else(add) as (then, otherwise):
+            with then:
+                for total, place in zip(sums, places, strict=True):
+                    builder.store(lanes.load(c, place), total)
+            with otherwise:
+                for total in sums:
+                    builder.store(ir.Constant(lanes.vector, [0.0] * LANES), total)
+        with cgutils.for_range(builder, terms) as loop:
+            right = lanes.load(b, builder.add(b0, builder.mul(loop.index, ldb)))
+            first = builder.add(a0, builder.mul(loop.index, term_step))
+            for r, total in enumerate(sums):
+                place = builder.add(first, builder.mul(row_step, ir.Constant(row_step.type, r)))
+                term = builder.fmul(lanes.spread(a, place), right)
+                builder.store(builder.fadd(builder.load(total), term), total)
+        for total, place in zip(sums, places, strict=True):
+            lanes.store(builder.load(total), c, place)
+        return context.get_dummy_value()
+
+    return tile
+
+
+class _Lanes:
+    """Loads, stores and broadcasts of eight float64 at an index of a buffer."""
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+        self.vector = ir.VectorType(ir.DoubleType(), LANES)
+
+    def make_room(self) -> Any:
+        """A variable; LLVM turns it into a register."""
+        make: Any = cgutils.alloca_once
+        return make(self.builder, self.vector)
+
+    def load(self, buffer: Any, index: Any) -> Any:
+        return self.builder.load(self._point(buffer, index), align=8)
+
+    def store(self, value: Any, buffer: Any, index: Any) -> None:
+        self.builder.store(value, self._point(buffer, index), align=8)
+
+    def spread(self, buffer: Any, index: Any) -> Any:
+        i32 = ir.IntType(32)
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        number = self.builder.load(self.builder.gep(buffer, [index]))
+        single = self.builder.insert_element(undefined, number, ir.Constant(i32, 0))
+        return self.builder.shuffle_vector(
+            single, undefined, ir.Constant(ir.VectorType(i32, LANES), [0] * LANES)
+        )
+
+    def _point(self, buffer: Any, index: Any) -> Any:
+        return self.builder.bitcast(self.builder.gep(buffer, [index]), self.vector.as_pointer())
+
+
+tile_8 = make_tile(TILE_ROWS)
+tile_1 = make_tile(1)
+
+
+@kernel
+def multiply(c, c0, ldc, a, a0, row_step, term_step, b, b0, ldb, rows, cols, terms, add):
+    """c (+)= a @ b over flat buffers; `cols` is a multiple of LANES, `a` may be read transposed by its two steps.
+
+    Sweeps columns outermost: LANES columns of b stay in the first-level cache while the rows go by.
+    """
+    whole = rows - rows % TILE_ROWS
+    for j in range(0, cols, LANES):
+        for i in range(0, whole, TILE_ROWS):
+            tile_8(
+                c,
+                c0 + i * ldc + j,
+                ldc,
+                a,
+                a0 + i * row_step,
+                row_step,
+                term_step,
+                b,
+                b0 + j,
+                ldb,
+                terms,
+                add,
+            )
+        for i in range(whole, rows):
+            tile_1(
+                c,
+                c0 + i * ldc + j,
+                ldc,
+                a,
+                a0 + i * row_step,
+                row_step,
+                term_step,
+                b,
+                b0 + j,
+                ldb,
+                terms,
+                add,
+            )

@@ -1,0 +1,1 @@
+"""What can be trained for: one file per objective, named in `registry`."""

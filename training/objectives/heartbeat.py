@@ -1,0 +1,66 @@
+"""The heartbeat: an attention regression drawn afresh from every parent hash, so that a chain without jobs can live
+(section 9.4)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from training.exact.counter import make_uniform, open_stream
+from training.exact.grids import DATA, rescale
+from training.objectives.attention_regression import OUTPUT, AttentionRegression
+from training.objectives.base import (
+    Integers,
+    compute_work,
+    count_parameters,
+    load_product_weights,
+    make_float,
+)
+from training.splits import NO_KEYS, NO_LABELS, Shorts, Split
+
+OBJECTIVE = AttentionRegression(tokens=16, width=16, outputs=16, positional=False, indexed=False)
+SAMPLES = 256
+STEPS = 4
+SHARD = 16
+RATES = ((1, 9), (1, 9))
+INPUT_BITS = 13  # uniform in -1 .. 1
+TEACHER_X_BITS = 19
+TEACHER_Y_BITS = 22
+WEIGHT_BITS = 20
+WORK = compute_work(OBJECTIVE, STEPS, SHARD)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """One height's problem: its samples and its starting weights."""
+
+    split: Split
+    weights: Integers
+
+
+def make_heartbeat(parent: bytes, *, fused: bool) -> Heartbeat:
+    """Draw the problem from the parent hash; both ways give the same integers."""
+    inputs = _make_inputs(parent)
+    teacher = _make_teacher(parent)
+    if fused:
+        outputs = torch.from_numpy(OBJECTIVE.compute_outputs_fused(inputs, teacher)).to(torch.float64)
+    else:
+        products = load_product_weights(OBJECTIVE, teacher)
+        outputs = OBJECTIVE.compute_outputs(products, OBJECTIVE.expand(make_float(inputs))).flatten(1)
+    rows = rescale(outputs, OUTPUT.f, DATA).to(torch.int16).numpy()
+    weights = make_uniform(open_stream(parent, "heartbeat/weights"), count_parameters(OBJECTIVE), WEIGHT_BITS)
+    return Heartbeat(Split(inputs, rows, NO_LABELS, NO_KEYS), weights.numpy())
+
+
+def _make_inputs(parent: bytes) -> Shorts:
+    size = OBJECTIVE.tokens * OBJECTIVE.width
+    entries = make_uniform(open_stream(parent, "heartbeat/inputs"), SAMPLES * size, INPUT_BITS)
+    return entries.view(SAMPLES, size).numpy().astype(np.int16)
+
+
+def _make_teacher(parent: bytes) -> Integers:
+    stream = open_stream(parent, "heartbeat/teacher")
+    size_x, size_y = (int(np.prod(shape)) for shape in OBJECTIVE.shapes)
+    x = make_uniform(stream, size_x, TEACHER_X_BITS)
+    y = make_uniform(stream, size_y, TEACHER_Y_BITS, first=size_x)
+    return torch.cat([x, y]).numpy()

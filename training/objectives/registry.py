@@ -1,0 +1,20 @@
+"""The objectives a job can name."""
+
+from collections.abc import Sequence
+
+from training.errors import TaskRefused
+from training.objectives.attention_regression import AttentionRegression
+from training.objectives.base import Objective
+from training.objectives.softmax_regression import SoftmaxRegression
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    AttentionRegression.name: AttentionRegression,
+    SoftmaxRegression.name: SoftmaxRegression,
+}
+
+
+def get_objective(name: str, params: Sequence[int]) -> Objective:
+    """The objective with these parameters; raises TaskRefused."""
+    if name not in OBJECTIVES:
+        raise TaskRefused("objective", f"one of {', '.join(OBJECTIVES)} expected, got {name!r}")
+    return OBJECTIVES[name].parse(params)
