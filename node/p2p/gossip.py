@@ -7,6 +7,7 @@ control frames grow tables for topics that do not exist; a PRUNE may name peers 
 """
 
 import logging
+from weakref import WeakKeyDictionary
 
 import trio
 from libp2p.abc import IHost, INetStream
@@ -158,6 +159,7 @@ class GatedPubsub(Pubsub):
         self.seen_messages = _Seen(gate)
         self._gate, self._limits = gate, limits
         self._readers = Tally(1 << 30, limits.max_gossip_streams_per_peer)
+        self._write_locks: WeakKeyDictionary[INetStream, trio.Lock] = WeakKeyDictionary()
         self.nursery: trio.Nursery | None = None  # set while the transport runs
 
     async def stream_handler(self, stream: INetStream) -> None:
@@ -200,6 +202,11 @@ class GatedPubsub(Pubsub):
         """Send our own message; those of others come in through `_take`."""
         self._gate.settle(get_message_id(msg))
         await self.router.publish(msg_forwarder, msg)
+
+    async def write_msg(self, stream: INetStream, rpc_msg: rpc_pb2.RPC) -> bool:
+        """Stock writes to one stream from several tasks; what takes more than one muxer frame then mixes."""
+        async with self._write_locks.setdefault(stream, trio.Lock()):
+            return await super().write_msg(stream, rpc_msg)
 
     def _take(self, forwarder: ID, message: rpc_pb2.Message) -> None:
         if len(message.topicIDs) != 1 or self.nursery is None:

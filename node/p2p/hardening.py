@@ -12,6 +12,7 @@ from libp2p.abc import IHost, IMuxedConn, INetConn, INetStream, IRawConnection, 
 from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
 from libp2p.custom_types import TProtocol
+from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection import swarm_connection
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.connection.swarm_connection import SwarmConn
@@ -121,6 +122,22 @@ class GuardedNoise(NoiseTransport):
             await secured.close()
             raise HandshakeFailure("peer is banned")
         return secured
+
+
+class NoAutoConnector(AutoConnector):
+    """Stock dials peers that others told of, up to half the high watermark, even at a low watermark of zero."""
+
+    async def maybe_connect(self) -> None:
+        pass
+
+    def record_successful_connection(self, peer_id: ID) -> None:
+        pass
+
+    def record_disconnect(self, peer_id: ID) -> None:
+        pass
+
+    def record_failed_connection(self, peer_id: ID) -> None:
+        pass
 
 
 def guard_streams(host: IHost, swarm: Swarm, limits: TransportLimits) -> None:

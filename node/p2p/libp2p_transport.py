@@ -1,42 +1,28 @@
 """The transport on real sockets: TCP, noise, yamux, GossipSub of libp2p 0.8.1, with its faults fenced in."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Literal
 
 import trio
-from libp2p import new_host
 from libp2p.abc import INetConn, INetStream, INetwork, INotifee
-from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
-from libp2p.host.basic_host import BasicHost
 from libp2p.host.exceptions import StreamFailure
-from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.exceptions import SwarmException
-from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.rcmgr import Direction
-from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
 from node.p2p.desk import RequestDesk
 from node.p2p.gate import GossipGate
 from node.p2p.gossip import GatedPubsub, GuardedGossipSub
-from node.p2p.hardening import (
-    BoundedMuxer,
-    BoundedYamux,
-    GuardedNoise,
-    close_connection,
-    guard_streams,
-    quiet_libp2p,
-)
-from node.p2p.limits import DEFAULT_LIMITS, Clock, TransportLimits
-from node.p2p.listener import Door, GuardedTCP
+from node.p2p.hardening import BoundedYamux, close_connection, quiet_libp2p
+from node.p2p.host import Libp2pConfig, make_host, swarm_of
+from node.p2p.limits import Clock
+from node.p2p.listener import Door, check_port_is_free
 from node.p2p.roster import Roster
 from node.p2p.streams import BROKEN, answer, exchange
 from node.p2p.transport import (
@@ -53,20 +39,7 @@ from node.p2p.transport import (
     Validator,
 )
 
-log = logging.getLogger(__name__)
-
 STOP_S = 0.8  # for saying goodbye to all peers at once
-NEVER_REPLACE_MS = 1e9  # the health monitor may close a dead connection, not swap a slow one
-
-
-@dataclass(frozen=True, slots=True)
-class Libp2pConfig:
-    """What a transport is made from. The seed is the node's identity: 32 bytes of an Ed25519 key."""
-
-    seed: bytes = field(repr=False)
-    listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
-    announce: tuple[str, ...] = ()  # addresses to tell others instead of the ones listened on
-    limits: TransportLimits = DEFAULT_LIMITS
 
 
 @asynccontextmanager
@@ -75,6 +48,8 @@ async def open_libp2p_transport(
 ) -> AsyncIterator["Libp2pTransport"]:
     """Run a transport for the length of the block. Raises ListenError."""
     quiet_libp2p()
+    for address in config.listen:
+        check_port_is_free(address)
     transport = Libp2pTransport(config, clock)
     listening = True
     async with (
@@ -101,16 +76,14 @@ class Libp2pTransport:
     """See `node.p2p.transport.Transport`. Made by `open_libp2p_transport`."""
 
     def __init__(self, config: Libp2pConfig, clock: Clock) -> None:
-        if len(config.seed) != 32:
-            raise ValueError(f"the key seed has {len(config.seed)} bytes, not 32")
         self._limits, self._clock = config.limits, clock
         self._roster = Roster(clock, config.limits.max_bans)
         self._gate = GossipGate(config.limits, clock)
         self._desk = RequestDesk(config.limits)
         self._door = Door(config.limits)
         self._lines: dict[str, trio.CapacityLimiter] = {}
-        self.host = self._make_host(config)
-        self._swarm = _swarm_of(self.host)
+        self.host = make_host(config, self._door, self._is_refused)
+        self._swarm = swarm_of(self.host)
         self._swarm.register_notifee(_Notifee(self))
         self.router = GuardedGossipSub(config.limits, clock)
         self.pubsub = GatedPubsub(self.host, self.router, self._gate, config.limits)
@@ -205,29 +178,6 @@ class Libp2pTransport:
         except (SwarmException, *BROKEN) as error:
             raise PeerUnreachable(f"no stream to {peer_id}: {_root_cause(error)}") from error
 
-    def _make_host(self, config: Libp2pConfig) -> BasicHost:
-        limits = config.limits
-        key_pair = create_new_key_pair(config.seed)
-        noise = GuardedNoise(key_pair, self._is_refused)
-        host = new_host(
-            key_pair=key_pair,
-            sec_opt={NOISE: noise},
-            muxer_preference="YAMUX",
-            connection_config=_make_connection_config(limits),
-            transports=[GuardedTCP(self._door)],
-            announce_addrs=[Multiaddr(address) for address in config.announce] or None,
-            disable_identify_address_discovery=True,  # peers do not decide what we announce
-            negotiate_timeout=int(limits.handshake_timeout_s) or 1,
-        )
-        assert isinstance(host, BasicHost)  # what new_host makes without a router
-        swarm = _swarm_of(host)
-        swarm.set_resource_manager(None)  # the door and the tallies count; its rate limit is shared by all
-        swarm.retry_config = RetryConfig(max_retries=0)  # the keeper retries
-        swarm._inbound_limiter.total_tokens = float("inf")  # the door counts
-        swarm.upgrader.muxer_multistream = BoundedMuxer(limits)
-        guard_streams(host, swarm, limits)
-        return host
-
     def _is_refused(self, peer_id: str) -> bool:
         return self.is_banned(peer_id) or peer_id == self.peer_id
 
@@ -260,6 +210,8 @@ class Libp2pTransport:
         with trio.CancelScope(shield=True), trio.move_on_after(STOP_S):
             for scope in list(self.host._identify_tasks):  # system tasks, which no nursery would end
                 scope.cancel()
+            for listener in list(self._swarm.listeners.values()):  # stock forgets them when it is cancelled
+                await listener.close()
             await self._close_all(self._swarm.get_connections(), self._limits.close_timeout_s / 2)
 
     async def _close_all(self, conns: list[INetConn], timeout_s: float) -> None:
@@ -291,36 +243,6 @@ class _Notifee(INotifee):
 
     async def listen_close(self, network: INetwork, multiaddr: Multiaddr) -> None:
         pass
-
-
-def _swarm_of(host: BasicHost) -> Swarm:
-    network = host.get_network()
-    assert isinstance(network, Swarm)  # the only network of this version
-    return network
-
-
-def _make_connection_config(limits: TransportLimits) -> ConnectionConfig:
-    return ConnectionConfig(
-        max_connections=limits.max_connections,
-        min_connections=0,  # with the watermark at zero libp2p never dials by itself
-        low_watermark=0,
-        high_watermark=limits.max_connections,
-        max_connections_per_peer=limits.max_connections_per_peer,
-        dial_timeout=limits.dial_timeout_s,
-        inbound_upgrade_timeout=limits.handshake_timeout_s,
-        outbound_upgrade_timeout=limits.handshake_timeout_s,
-        enable_health_monitoring=True,
-        health_initial_delay=limits.ping_interval_s,
-        health_warmup_window=min(1.0, limits.ping_interval_s),
-        health_check_interval=limits.ping_interval_s,
-        ping_timeout=limits.ping_timeout_s,
-        abort_connection_on_ping_failure=True,
-        max_ping_latency=NEVER_REPLACE_MS,
-        min_health_threshold=0.0,
-        min_ping_success_rate=0.0,
-        critical_health_threshold=0.0,
-        max_failed_streams=1 << 30,
-    )
 
 
 def _parse_address(address: str) -> tuple[ID, Multiaddr]:

@@ -7,6 +7,7 @@ that the slot, and the accepting task with it, can end then.
 
 import ipaddress
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -15,8 +16,10 @@ from libp2p.custom_types import THandler
 from libp2p.io.abc import ReadWriteCloser
 from libp2p.io.trio import TrioTCPStream
 from libp2p.transport.tcp.tcp import TCP
+from multiaddr import Multiaddr
 
 from node.p2p.limits import Tally, TransportLimits
+from node.p2p.transport import ListenError
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,24 @@ def group_address(host: str) -> str:
     if isinstance(ip, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((ip, 64), strict=False))
     return str(ip)
+
+
+def check_port_is_free(address: str) -> None:
+    """Raise ListenError if somebody listens there already.
+
+    libp2p sets SO_REUSEPORT: two nodes of one user would share the port, and each connection go to either.
+    """
+    parts = Multiaddr(address)
+    family = {"ip4": socket.AF_INET, "ip6": socket.AF_INET6}.get(next(iter(parts.protocols())).name)
+    if family is None:
+        raise ListenError(f"cannot listen on {address}: it must start with /ip4/ or /ip6/")
+    host = str(parts.value_for_protocol("ip4" if family == socket.AF_INET else "ip6"))
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not matter
+        try:
+            probe.bind((host, int(str(parts.value_for_protocol("tcp")))))
+        except OSError as error:
+            raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
 
 
 class WatchedStream(ReadWriteCloser):

@@ -1,9 +1,9 @@
 """The transport's twin for simulations: whole networks in one process, without sockets.
 
-It promises what the real one does and runs the same gate, desk and roster. Links have a latency, drop gossip,
-and can be cut; a cut link keeps its connection and swallows what is sent. What a link does to its n-th message
-is computed from the seed, the two ends and n, not drawn in the order in which tasks happen to run; under trio's
-MockClock a run therefore repeats, as long as the code above it sends in the same order on each link.
+It promises what the real one does and runs the same gate, desk and roster. Links have a latency, drop
+gossip, and can be cut; a cut link keeps its connection and swallows what is sent. What a link does to its
+n-th message is computed from the seed, both ends and n, not drawn in the order in which tasks happen to
+run; under trio's MockClock a run therefore repeats, if the code above it sends in the same order on each link.
 """
 
 import hashlib

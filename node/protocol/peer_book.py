@@ -1,7 +1,7 @@
 """Which addresses a node knows and which to dial next: the decisions of the keeper, without any network.
 
-Events go in through methods that take the time; `get_dials` and `get_wake_s` come out. Addresses from peers are
-hints: they are parsed strictly, bounded in number per teller, and forgotten when nobody answers.
+Events go in through methods that take the time; `get_dials` and `get_wake_s` come out. Addresses from peers
+are hints: they are parsed strictly, bounded in number per teller, and forgotten when nobody answers.
 """
 
 import ipaddress
