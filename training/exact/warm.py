@@ -1,0 +1,26 @@
+"""Compile every kernel into the cache: `python -m training.exact.warm`. Set-up does it once, so that no node waits.
+"""
+
+import time
+from collections.abc import Callable
+
+from training.exact.fused.compiler import choose_cache_folder
+from training.exact.selftest import run_attention, run_heartbeat, run_softmax
+
+KERNELS: tuple[tuple[str, Callable[[], object]], ...] = (
+    ("attention_regression", lambda: run_attention("fused")),
+    ("softmax_regression", lambda: run_softmax("fused")),
+    ("heartbeat", lambda: run_heartbeat("fused")),
+)
+
+
+def main() -> None:
+    for name, run in KERNELS:
+        start = time.perf_counter()
+        run()
+        print(f"{name}: ready in {time.perf_counter() - start:.1f} s")
+    print(f"kernels are in {choose_cache_folder()}")
+
+
+if __name__ == "__main__":
+    main()
