@@ -1,0 +1,34 @@
+"""The lock on a data directory: held by the running daemon, freed by the system however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from node.exits import Exit, UserError
+
+LOCK_FILE = "node.lock"
+
+
+@contextmanager
+def hold_lock(data_dir: Path) -> Iterator[None]:
+    """Hold the directory for the length of the block; UserError (exit 6) if another daemon does."""
+    descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            raise UserError(
+                f"the data directory {data_dir} is in use by another daemon (pid {holder or 'unknown'})",
+                "stop that one, or name another --data-dir",
+                Exit.LOCKED,
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

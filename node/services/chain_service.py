@@ -1,0 +1,101 @@
+"""The chain behind one thread: the event loop never waits for the disk or for a replay.
+
+All reads and writes of chain and mempool go through `call`, one at a time, in order of arrival.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+
+from ledger.blobs import BlobStore
+from ledger.blocks import Block
+from ledger.chain import Added, Chain
+from ledger.errors import LedgerError
+from ledger.mempool import Mempool
+from ledger.transactions import Transaction
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Clock = Callable[[], int]
+TransactionHook = Callable[[Transaction], Awaitable[None]]
+
+
+def read_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class ChainService:
+    """Chain, mempool and blobs of a node, and the news that the head or the mempool changed."""
+
+    def __init__(self, chain: Chain, clock: Clock = read_clock_ms) -> None:
+        self.chain = chain
+        self.blobs: BlobStore = chain.blobs
+        self.mempool = Mempool(chain.rules)
+        self.clock = clock
+        self._limiter = trio.CapacityLimiter(1)
+        self._changed = trio.Event()
+        self.on_transaction: list[TransactionHook] = []
+
+    async def call(self, fn: Callable[[Chain], T]) -> T:
+        """Run `fn(chain)` in the chain's thread."""
+        return await trio.to_thread.run_sync(fn, self.chain, limiter=self._limiter)
+
+    async def wait_for_change(self) -> None:
+        """Wait until the head or the mempool changes."""
+        await self._changed.wait()
+
+    def _announce_change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def add_block(self, block: Block) -> Added:
+        """Add a block; see `Chain.add_block` for what it raises."""
+        added = await self.call(lambda chain: self._add(chain, block))
+        if added.connected:
+            height, work = added.connected[-1].header.work.height, added.connected[-1].header.work
+            log.info(
+                "head %d %s job=%s txs=%d%s",
+                height,
+                added.connected[-1].hash.hex()[:12],
+                work.job_id.hex()[:8],
+                work.tx_count,
+                f" reorganised {len(added.disconnected)}" if added.disconnected else "",
+            )
+            self._announce_change()
+        return added
+
+    def _add(self, chain: Chain, block: Block) -> Added:
+        added = chain.add_block(block, self.clock())
+        if added.connected:
+            returned = [tx for old in reversed(added.disconnected) for tx in old.transactions]
+            self.mempool.update(chain.state, chain.head.height + 1, returned)
+        return added
+
+    async def submit_transaction(self, tx: Transaction) -> None:
+        """Admit our own or a client's transaction and tell the network. Raises what `Mempool.add` raises."""
+        await self.add_transaction(tx)
+        for hook in self.on_transaction:
+            await hook(tx)
+
+    async def add_transaction(self, tx: Transaction) -> None:
+        """Admit a transaction whose signature was checked."""
+        await self.call(lambda chain: self.mempool.add(tx, chain.state, chain.head.height + 1))
+        self._announce_change()
+
+    async def select_transactions(self) -> tuple[Transaction, ...]:
+        """Return what the next block may carry."""
+
+        def select(chain: Chain) -> tuple[Transaction, ...]:
+            return tuple(self.mempool.select(chain.state, chain.head.height + 1))
+
+        try:
+            return await self.call(select)
+        except LedgerError as error:
+            log.warning("no transactions for the next block: %s", error)
+            return ()

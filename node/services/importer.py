@@ -1,0 +1,85 @@
+"""Brings blocks of others into the chain: fetches what they miss, parks what cannot be completed yet.
+
+Source: docs/protocol.md, sections 3 and 13: a block without its sidecars is parked, never rejected or banned for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+
+import trio
+
+from ledger.blocks import Block
+from ledger.errors import (
+    DamagedBody,
+    InvalidBlock,
+    InvalidHeader,
+    LedgerError,
+    MissingBlobs,
+    UnknownParent,
+)
+from ledger.hashing import cid_text
+from node.services.chain_service import ChainService
+from node.services.fetch import Fetcher
+
+log = logging.getLogger(__name__)
+
+MAX_PARKED = 64
+MAX_PARKED_PER_PEER = 4
+
+
+class Importer:
+    """Adds blocks from peers, and retries the parked ones."""
+
+    def __init__(self, chain: ChainService, fetcher: Fetcher) -> None:
+        self._chain, self._fetcher = chain, fetcher
+        self._parked: OrderedDict[bytes, tuple[Block, str]] = OrderedDict()
+
+    @property
+    def parked(self) -> int:
+        return len(self._parked)
+
+    async def add(self, block: Block, peer_id: str) -> bool:
+        """Add a peer's block with its sidecars; True if it is now held and checked.
+
+        Raises InvalidHeader, InvalidBlock or DamagedBody for the caller to judge the peer by; UnknownParent for
+        sync to fill the gap.
+        """
+        for attempt in range(2):
+            try:
+                await self._chain.add_block(block)
+                self._parked.pop(block.hash, None)
+                return True
+            except MissingBlobs as error:
+                log.info("block %s misses %s", block.hash.hex()[:12], ", ".join(map(cid_text, error.cids)))
+                if attempt or not await self._fetcher.fetch_blobs(error.cids, peer_id):
+                    break
+        self._park(block, peer_id)
+        return False
+
+    def _park(self, block: Block, peer_id: str) -> None:
+        of_peer = [h for h, (_, owner) in self._parked.items() if owner == peer_id and h != block.hash]
+        if len(of_peer) >= MAX_PARKED_PER_PEER:
+            del self._parked[of_peer[0]]
+        self._parked[block.hash] = (block, peer_id)
+        while len(self._parked) > MAX_PARKED:
+            self._parked.popitem(last=False)
+
+    async def retry_parked(self) -> None:
+        """Try to complete what is parked."""
+        for block, peer_id in list(self._parked.values()):
+            try:
+                await self.add(block, peer_id)
+            except (InvalidHeader, InvalidBlock, DamagedBody, UnknownParent) as error:
+                log.info("parked block %s dropped: %s", block.hash.hex()[:12], error)
+                self._parked.pop(block.hash, None)
+            except LedgerError as error:
+                log.info("parked block %s waits: %s", block.hash.hex()[:12], error)
+
+    async def run(self, interval_s: float) -> None:
+        """Retry now and then until cancelled."""
+        while True:
+            await trio.sleep(interval_s)
+            if self._parked:
+                await self.retry_parked()

@@ -1,0 +1,106 @@
+"""What a daemon runs with: flags win over GRADIENTCOIN_* variables, these over config.toml. Source: docs/api.md."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from node.datadir import CHAINS, CONFIG, DEFAULT_LISTEN, DataDirError, load_config
+from node.exits import Exit
+
+PATHS = ("fused", "portable")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+PREFIX = "GRADIENTCOIN_"
+TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A daemon's settings, checked."""
+
+    data_dir: Path
+    chain: str
+    chain_seed: str
+    name: str
+    listen: str
+    api_port: int
+    bootstrap: tuple[str, ...]
+    mine: bool
+    worker_path: str
+    log_level: str
+
+
+DEFAULTS: dict[str, Any] = {  # Any: the types a TOML file can hold
+    "chain": "local",
+    "chain_seed": "local",
+    "name": "node",
+    "listen": DEFAULT_LISTEN,
+    "api_port": 0,
+    "bootstrap": [],
+    "mine": True,
+    "worker_path": "fused",
+    "log_level": "INFO",
+}
+
+
+def load_settings(data_dir: Path, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read a data directory's settings; DataDirError names the key that is wrong and where it came from."""
+    file = load_config(data_dir)
+    unknown = sorted(set(file) - set(DEFAULTS))
+    if unknown:
+        raise DataDirError(
+            f"{data_dir / CONFIG}: unknown key {unknown[0]!r}",
+            f"known keys: {', '.join(DEFAULTS)}",
+            Exit.BAD_FILE,
+        )
+    values = {key: _choose(key, flags, environment, file) for key in DEFAULTS}
+    values["bootstrap"] = tuple(values["bootstrap"])
+    return Settings(data_dir=data_dir, **values)
+
+
+def _choose(key: str, flags: Mapping[str, Any], environment: Mapping[str, str], file: Mapping[str, Any]) -> Any:
+    if flags.get(key) not in (None, (), []):
+        return _check(key, flags[key], f"--{key.replace('_', '-')}")
+    variable = PREFIX + key.upper()
+    if variable in environment:
+        return _check(key, _parse(key, environment[variable], variable), variable)
+    if key in file:
+        return _check(key, file[key], CONFIG)
+    return DEFAULTS[key]
+
+
+def _parse(key: str, text: str, variable: str) -> Any:
+    default = DEFAULTS[key]
+    if isinstance(default, bool):
+        if text.lower() not in TRUE + FALSE:
+            raise _wrong(key, variable, "1 or 0", text)
+        return text.lower() in TRUE
+    if isinstance(default, int):
+        if not text.isdigit():
+            raise _wrong(key, variable, "a number", text)
+        return int(text)
+    if isinstance(default, list):
+        return [part for part in text.replace(",", " ").split() if part]
+    return text
+
+
+def _check(key: str, value: Any, origin: str) -> Any:
+    default = DEFAULTS[key]
+    if isinstance(default, list):
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise _wrong(key, origin, "a list of texts", value)
+    elif type(value) is not type(default):
+        raise _wrong(key, origin, type(default).__name__, value)
+    choices = {"chain": CHAINS, "worker_path": PATHS, "log_level": LOG_LEVELS}.get(key)
+    if choices and value not in choices:
+        raise _wrong(key, origin, f"one of {', '.join(choices)}", value)
+    if key == "api_port" and not 0 <= value < 65536:
+        raise _wrong(key, origin, "0..65535", value)
+    return value
+
+
+def _wrong(key: str, origin: str, expected: str, got: object) -> DataDirError:
+    return DataDirError(f"{key} from {origin}: expected {expected}, got {got!r}", "mend it there", Exit.BAD_FILE)

@@ -1,0 +1,249 @@
+"""The node's view of its training process: typed calls, and the ledger's `WorkVerifier` on top of them.
+
+Results are cached by what they are a function of, so that a header judged on arrival is not run again when its block
+connects, and a block of our own not at all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import trio
+
+from ledger.blocks import WorkHeader
+from ledger.errors import LedgerError, MissingBlobs
+from ledger.hashing import tagged_hash
+from ledger.jobspec import JobSpec, encode_spec
+from ledger.work import JobFacts, Settled, SettleTask, TicketRun, TicketTask, WorkRefused
+from node.worker.mining import encode_mining
+from node.worker.process import WorkerProcess, write_lowest_environment
+from node.worker.wire import Frame
+
+CALL_TIMEOUT_S = 60.0
+PREPARE_TIMEOUT_S = 120.0
+HELLO_TIMEOUT_S = 300.0  # a cold kernel cache is compiled first
+CACHED_RUNS = 2048
+CACHED_FACTS = 256
+CACHED_SETTLEMENTS = 64
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class JobFileRefused(Exception):
+    """A job file or its data cannot become a job; the message says what was wrong and what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class WorkerFailed(LedgerError):
+    """The training process could not do what was asked: neither a verdict nor anybody's fault but ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedReply:
+    """A job file turned into a spec, its data blob and the trial that a submission shows."""
+
+    spec: JobSpec
+    spec_bytes: bytes
+    blob: bytes
+    trial: TicketRun
+    max_error: float
+    clipped: int
+    escrow_units: int
+    train: int
+    judge: int
+    notes: list[str]
+
+
+class Cache(Generic[K, V]):
+    """The last results, at most `size`."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._items: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: K) -> V | None:
+        with self._lock:
+            if key in self._items:
+                self._items.move_to_end(key)
+            return self._items.get(key)
+
+    def put(self, key: K, value: V) -> None:
+        with self._lock:
+            self._items[key] = value
+            while len(self._items) > self._size:
+                self._items.popitem(last=False)
+
+
+class WorkerClient:
+    """Calls into the training process. Blocking methods are for the chain's thread, async ones for the rest."""
+
+    def __init__(
+        self,
+        genesis: Path,
+        blobs: Path,
+        path: str,
+        log_path: Path,
+        *,
+        decode_spec: Callable[[bytes], JobSpec],
+        on_event: Callable[[str, Frame], None],
+        on_failure: Callable[[str], None],
+    ) -> None:
+        write_lowest_environment()
+        self.path = path
+        self._on_event = on_event
+        self._decode_spec = decode_spec
+        self._heartbeat_work = 0
+        self._hello = threading.Event()
+        self._runs: Cache[bytes, TicketRun] = Cache(CACHED_RUNS)
+        self._facts: Cache[bytes, JobFacts] = Cache(CACHED_FACTS)
+        self._settled: Cache[bytes, Settled] = Cache(CACHED_SETTLEMENTS)
+        self._process = WorkerProcess(
+            genesis, blobs, path, on_event=self._note_event, on_failure=on_failure, log_path=log_path
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.alive
+
+    @property
+    def restarts(self) -> int:
+        return self._process.restarts
+
+    def start(self) -> None:
+        """Start the process and wait until it has checked its arithmetic; WorkerFailed if it does not come up."""
+        self._process.start()
+        if not self._hello.wait(HELLO_TIMEOUT_S):
+            raise WorkerFailed("the training process did not start; see logs/worker.log")
+
+    def stop(self) -> None:
+        self._process.stop()
+
+    def _note_event(self, kind: str, arguments: Frame) -> None:
+        if kind == "hello":
+            self._heartbeat_work = int(arguments[0])
+            self._hello.set()
+        self._on_event(kind, arguments)
+
+    # the ledger's WorkVerifier
+
+    @property
+    def heartbeat_work(self) -> int:
+        return self._heartbeat_work
+
+    def inspect(self, spec: JobSpec) -> JobFacts:
+        key = encode_spec(spec)
+        facts = self._facts.get(key)
+        if facts is None:
+            facts = JobFacts(*self._call("inspect", [key]))
+            self._facts.put(key, facts)
+        return facts
+
+    def run(self, task: TicketTask) -> TicketRun:
+        spec = encode_spec(task.spec) if task.spec else b""
+        key = tagged_hash("cache/run", task.seed + task.parent + tagged_hash("cache", spec + task.weights))
+        run = self._runs.get(key)
+        if run is None:
+            run = read_run(self._call("run", [task.seed, task.parent, spec, task.weights]))
+            self._runs.put(key, run)
+        return run
+
+    def remember(self, task: TicketTask, run: TicketRun) -> None:
+        """Keep the result of a run that was mined here."""
+        spec = encode_spec(task.spec) if task.spec else b""
+        key = tagged_hash("cache/run", task.seed + task.parent + tagged_hash("cache", spec + task.weights))
+        self._runs.put(key, run)
+
+    def settle(self, task: SettleTask) -> Settled:
+        spec = encode_spec(task.spec)
+        key = tagged_hash("cache/settle", b"".join((spec, task.weights, task.sample_seed, *task.deltas)))
+        settled = self._settled.get(key)
+        if settled is None:
+            arguments = [spec, task.weights, list(task.deltas), task.sample_seed]
+            weights, scale, before, after, count, split, split_count = self._call("settle", arguments)
+            losses = (int.from_bytes(before, "big"), int.from_bytes(after, "big"))
+            settled = Settled(weights, scale, *losses, count, int.from_bytes(split, "big"), split_count)
+            self._settled.put(key, settled)
+        return settled
+
+    # jobs and results
+
+    async def prepare_job(self, toml: str, data_name: str, data: bytes, sidecar_limit: int) -> PreparedReply:
+        """Turn a job file into a submission; JobFileRefused says what is wrong with it."""
+        try:
+            answer = await self._call_async(
+                "prepare", [toml, data_name, data, sidecar_limit], PREPARE_TIMEOUT_S
+            )
+        except WorkRefused as error:
+            raise JobFileRefused(str(error)) from error
+        spec_bytes, blob, digest, before, after, delta, max_error, clipped, escrow, train, judge, notes = (
+            answer
+        )
+        return PreparedReply(
+            spec=self._decode_spec(spec_bytes),
+            spec_bytes=spec_bytes,
+            blob=blob,
+            trial=read_run([digest, before, after, delta]),
+            max_error=max_error,
+            clipped=clipped,
+            escrow_units=escrow,
+            train=train,
+            judge=judge,
+            notes=notes,
+        )
+
+    async def accuracy(self, spec: JobSpec, weights: bytes, inputs_npz: bytes) -> tuple[float, int]:
+        """Return (share of right classes, samples) on the arrays "inputs" and "labels" of an npz."""
+        accuracy, count = await self._call_async("accuracy", [encode_spec(spec), weights, inputs_npz])
+        return float(accuracy), int(count)
+
+    async def checkpoint(self, spec: JobSpec, weights: bytes, metadata: dict[str, str]) -> bytes:
+        """Return weights as the bytes of a safetensors file."""
+        (data,) = await self._call_async("checkpoint", [encode_spec(spec), weights, metadata])
+        return bytes(data)
+
+    # mining
+
+    def mine(
+        self, number: int, work: WorkHeader, threshold: int, spec: bytes, weights: bytes, nonce: int
+    ) -> None:
+        """Replace what is mined; events name it by `number`."""
+        self._process.tell("mine", encode_mining(number, work, threshold, spec, weights, nonce))
+
+    def rest(self) -> None:
+        """Stop mining."""
+        self._process.tell("rest", [])
+
+    # calls
+
+    async def _call_async(self, kind: str, arguments: Frame, timeout_s: float = CALL_TIMEOUT_S) -> Frame:
+        return await trio.to_thread.run_sync(self._call, kind, arguments, timeout_s, abandon_on_cancel=True)
+
+    def _call(self, kind: str, arguments: Frame, timeout_s: float = CALL_TIMEOUT_S) -> Frame:
+        from node.worker.process import WorkerGone
+
+        try:
+            status, *rest = self._process.call(kind, arguments, timeout_s)
+        except WorkerGone as error:
+            raise WorkerFailed(str(error)) from error
+        if status == "refused":
+            raise WorkRefused(rest[0])
+        if status == "missing":
+            raise MissingBlobs(rest[0])
+        if status == "failed":
+            raise WorkerFailed(f"{kind}: {rest[0]}")
+        return rest
+
+
+def read_run(values: Frame) -> TicketRun:
+    digest, before, after, delta = values
+    return TicketRun(digest, int.from_bytes(before, "big"), int.from_bytes(after, "big"), delta)

@@ -1,0 +1,73 @@
+"""One template's nonces, tried one after the other. Source: docs/protocol.md, section 7."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ledger.blocks import Header, WorkHeader, decode_header
+from ledger.jobspec import JobSpec, decode_spec
+from ledger.params import ChainParams
+from ledger.work import TicketTask, WorkVerifier
+from node.worker.wire import Frame
+
+STUCK_AFTER = 16  # invalid runs in a row: the job diverges or is done, the heartbeat is cheaper
+RESULT_BYTES = 64  # a header's digest and losses, zeros in a template
+
+
+@dataclass(slots=True)
+class MiningRound:
+    """A template with the nonce to try next. `number` names it to the node."""
+
+    number: int
+    work: WorkHeader
+    threshold: int
+    spec: JobSpec | None
+    weights: bytes
+    nonce: int
+    runs: int = 0
+    valid: int = 0
+    invalid_in_a_row: int = 0
+
+    @property
+    def is_stuck(self) -> bool:
+        return self.invalid_in_a_row >= STUCK_AFTER
+
+    def try_next(self, verifier: WorkVerifier) -> Frame | None:
+        """Do one training run; return [nonce, digest, before, after, delta] if its ticket wins."""
+        work = replace(self.work, nonce=self.nonce)
+        self.nonce = (self.nonce + 1) % 2**64
+        run = verifier.run(TicketTask(work.seed, work.parent, self.spec, self.weights))
+        self.runs += 1
+        if run.after >= run.before:
+            self.invalid_in_a_row += 1
+            return None
+        self.valid += 1
+        self.invalid_in_a_row = 0
+        if Header(work, run.digest, run.before, run.after).ticket >= self.threshold:
+            return None
+        losses = (run.before.to_bytes(16, "big"), run.after.to_bytes(16, "big"))
+        return [work.nonce, run.digest, *losses, run.delta]
+
+    def take_counts(self) -> tuple[int, int]:
+        """Return (runs, valid ones) since the last call."""
+        counts = (self.runs, self.valid)
+        self.runs = self.valid = 0
+        return counts
+
+
+def encode_mining(
+    number: int, work: WorkHeader, threshold: int, spec: bytes, weights: bytes, nonce: int
+) -> Frame:
+    return [number, work.encode(), threshold.to_bytes(32, "big"), spec, weights, nonce]
+
+
+def decode_mining(arguments: Frame, params: ChainParams) -> MiningRound:
+    number, work, threshold, spec, weights, nonce = arguments
+    return MiningRound(
+        number=number,
+        work=decode_header(work + bytes(RESULT_BYTES)).work,
+        threshold=int.from_bytes(threshold, "big"),
+        spec=decode_spec(spec, params) if spec else None,
+        weights=weights,
+        nonce=nonce,
+    )

@@ -1,0 +1,105 @@
+"""Answers of the training process, by kind of request. Arguments and answers are lists of plain values."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from ledger.jobspec import JobSpec, decode_spec, encode_spec, trial_seed
+from ledger.params import ChainParams
+from ledger.work import SettleTask, TicketTask, WorkRefused
+from node.work import EngineVerifier, task_of
+from node.worker.wire import Frame
+
+LOSS_BYTES = 16
+
+
+class Requests:
+    """The training process' side of every request but mining."""
+
+    def __init__(self, params: ChainParams, verifier: EngineVerifier) -> None:
+        self._params = params
+        self._verifier = verifier
+        self._answers = {
+            "inspect": self._inspect,
+            "run": self._run,
+            "settle": self._settle,
+            "prepare": self._prepare,
+            "accuracy": self._accuracy,
+            "checkpoint": self._checkpoint,
+        }
+
+    def answer(self, kind: str, arguments: Frame) -> Frame:
+        return self._answers[kind](*arguments)
+
+    def _spec(self, data: bytes) -> JobSpec:
+        return decode_spec(data, self._params)
+
+    def _inspect(self, spec: bytes) -> Frame:
+        facts = self._verifier.inspect(self._spec(spec))
+        return [facts.work, facts.weights, facts.train_count, facts.judge_count]
+
+    def _run(self, seed: bytes, parent: bytes, spec: bytes, weights: bytes) -> Frame:
+        task = TicketTask(seed, parent, self._spec(spec) if spec else None, weights)
+        run = self._verifier.run(task)
+        return [run.digest, _loss(run.before), _loss(run.after), run.delta]
+
+    def _settle(self, spec: bytes, weights: bytes, deltas: list[bytes], sample_seed: bytes) -> Frame:
+        done = self._verifier.settle(SettleTask(self._spec(spec), weights, tuple(deltas), sample_seed))
+        losses = [_loss(done.loss_before), _loss(done.loss_after)]
+        return [
+            done.weights,
+            done.scale,
+            *losses,
+            done.sample_count,
+            _loss(done.split_loss),
+            done.split_count,
+        ]
+
+    def _prepare(self, toml: str, data_name: str, data: bytes, sidecar_limit: int) -> Frame:
+        """Prepare a job file and try its rule; the data blob must not be in the store yet."""
+        from training.engine import Engine
+        from training.errors import TrainingError
+        from training.jobs import load_job_file, prepare, tune_rates
+
+        with tempfile.TemporaryDirectory(prefix="gradientcoin-job-") as folder:
+            path = Path(folder, "job.toml")
+            path.write_text(toml)
+            data_path = Path(folder, data_name).resolve()
+            if Path(folder).resolve() not in data_path.parents:
+                raise WorkRefused(f"data file {data_name}: expected a name below the job file's folder")
+            data_path.parent.mkdir(parents=True, exist_ok=True)
+            data_path.write_bytes(data)
+            try:
+                prepared = prepare(load_job_file(path), sidecar_limit)
+                engine = Engine({prepared.spec.data_cid: prepared.blob}.__getitem__)
+                tune_rates(prepared, engine)
+            except TrainingError as error:
+                raise WorkRefused(str(error).replace(f"{folder}/", "")) from error
+        spec = JobSpec(*(getattr(prepared.spec, name) for name in JobSpec.__dataclass_fields__))
+        spec_bytes = encode_spec(spec)
+        verifier = EngineVerifier(engine)
+        facts = verifier.inspect(spec)
+        run = verifier.run(TicketTask(trial_seed(spec_bytes), bytes(32), spec, facts.weights))
+        worst = max((loss.largest_error for loss in prepared.report.values()), default=0.0)
+        clipped = sum(loss.clipped for loss in prepared.report.values())
+        trial = [run.digest, _loss(run.before), _loss(run.after), run.delta]
+        sizes = [facts.train_count, facts.judge_count]
+        return [spec_bytes, prepared.blob, *trial, float(worst), clipped, prepared.escrow, *sizes, []]
+
+    def _accuracy(self, spec: bytes, weights: bytes, inputs_npz: bytes) -> Frame:
+        from training.holdout import measure_accuracy
+
+        accuracy, count = measure_accuracy(
+            self._verifier.engine, task_of(self._spec(spec)), weights, inputs_npz
+        )
+        return [accuracy, count]
+
+    def _checkpoint(self, spec: bytes, weights: bytes, metadata: dict[str, str]) -> Frame:
+        from training.checkpoint import write_checkpoint
+
+        return [write_checkpoint(task_of(self._spec(spec)), weights, metadata)]
+
+
+def _loss(value: int) -> bytes:
+    return value.to_bytes(LOSS_BYTES, "big")
