@@ -213,6 +213,7 @@ async def test_sender_that_ignores_its_window_is_cut_off() -> None:
         with trio.move_on_after(5), suppress(Exception):  # whatever the broken connection raises first
             await stream.write(bytes(4 << 20))
         assert not (await watch.get_next()).is_up
+        await until(lambda: not attacker.peers())  # it may notice later
         await join(attacker, victim)
         await assert_serves(victim, attacker)
 
