@@ -1,0 +1,1 @@
+"""Local networks of several nodes: detached daemon processes in one directory. Standard library only."""

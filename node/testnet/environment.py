@@ -1,0 +1,29 @@
+"""The environment of a network's nodes: one thread each, and none of the user's settings for single nodes."""
+
+import os
+import sys
+from pathlib import Path
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+# They would win over each node's own config.toml.
+NODE_VARIABLES = tuple(
+    f"GRADIENTCOIN_{key}"
+    for key in ("CHAIN", "CHAIN_SEED", "NAME", "LISTEN", "API_PORT", "BOOTSTRAP", "MINE", "DATA_DIR")
+)
+
+
+def node_environment() -> dict[str, str]:
+    """This process's environment, changed for a node that shares the machine with others."""
+    environment = {key: value for key, value in os.environ.items() if key not in NODE_VARIABLES}
+    for name in THREAD_VARIABLES:
+        environment.setdefault(name, "1")
+    environment["PYTHONUNBUFFERED"] = "1"
+    return add_kernel_cache(environment)
+
+
+def add_kernel_cache(environment: dict[str, str]) -> dict[str, str]:
+    """Point numba to the kernels the set-up compiled, if any: compiling them in four nodes takes a minute."""
+    cache = Path(sys.prefix, "numba-cache")
+    if "NUMBA_CACHE_DIR" not in environment and cache.is_dir():
+        environment["NUMBA_CACHE_DIR"] = str(cache)
+    return environment
