@@ -1,0 +1,120 @@
+"""The compiled kernels and the portable operations give the same integers, and those are what autograd says."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.problems import PROBLEMS, SEED, make_problem
+from training.engine import Engine
+from training.exact.grids import MASTER, make_product_weights
+from training.exact.trace import Trace
+from training.objectives import heartbeat
+from training.objectives.base import Batch, scale_rates, split_weights
+from training.objectives.registry import get_objective
+from training.splits import parse_dataset
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_fused_ticket_is_the_portable_ticket(name: str) -> None:
+    problem = PROBLEMS[name]()
+    fused, portable = problem.make_engine("fused"), problem.make_engine("portable")
+    for i in range(3):
+        seed = hashlib.sha256(bytes([i])).digest()
+        run = fused.run(problem.task, problem.weights, seed)
+        assert run == portable.run(problem.task, problem.weights, seed)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_fused_settlement_is_the_portable_settlement(name: str) -> None:
+    problem = PROBLEMS[name]()
+    fused, portable = problem.make_engine("fused"), problem.make_engine("portable")
+    deltas = [fused.run(problem.task, problem.weights, bytes([i]) * 32).delta for i in range(3)]
+    settled = fused.settle(problem.task, problem.weights, deltas, SEED)
+    assert settled == portable.settle(problem.task, problem.weights, deltas, SEED)
+    judged = fused.evaluate(problem.task, settled.weights, "judge")
+    assert judged == portable.evaluate(problem.task, settled.weights, "judge")
+    assert judged == (settled.split_loss, settled.split_count)
+
+
+def test_fused_heartbeat_is_the_portable_heartbeat() -> None:
+    fused, portable = Engine(_no_blob, "fused"), Engine(_no_blob, "portable")
+    for i in range(4):
+        parent = bytes([i]) * 32
+        assert fused.heartbeat(parent, SEED) == portable.heartbeat(parent, SEED)
+
+
+def test_heartbeat_tickets_are_valid() -> None:
+    engine = Engine(_no_blob)
+    runs = [
+        engine.heartbeat(hashlib.sha256(bytes([i, 1])).digest(), hashlib.sha256(bytes([i, j])).digest())
+        for i in range(50)
+        for j in range(2)
+    ]
+    assert all(run.after < run.before for run in runs)
+
+
+def test_heartbeat_teacher_solves_the_problem() -> None:
+    drawn = heartbeat.make_heartbeat(SEED, fused=False)
+    twin = heartbeat.make_heartbeat(SEED, fused=True)
+    assert (drawn.weights == twin.weights).all()
+    assert (drawn.split.rows == twin.split.rows).all()
+    everything = np.arange(heartbeat.SAMPLES)
+    start = heartbeat.OBJECTIVE.sum_losses_fused(drawn.split, drawn.weights, everything)
+    solved = heartbeat.OBJECTIVE.sum_losses_fused(drawn.split, heartbeat._make_teacher(SEED), everything)
+    assert 1000 * solved < start
+
+
+@pytest.mark.parametrize(
+    ("objective", "params", "rates"),
+    [
+        ("attention_regression", (8, 8, 10, 1, 1), ((1, 8), (1, 8))),
+        ("attention_regression", (16, 16, 16, 0, 0), ((1, 9), (1, 9))),
+        ("softmax_regression", (64, 10, 0, 1), ((1, 4),)),
+        ("softmax_regression", (33, 17, 9, 0), ((1, 6),)),
+    ],
+)
+def test_exact_steps_are_those_of_autograd(
+    objective: str, params: tuple[int, ...], rates: tuple[tuple[int, int], ...]
+) -> None:
+    problem = make_problem(objective, params, shard=64, rates=rates, train=64, judge=16)
+    spec = get_objective(objective, params)
+    batch = spec.make_batch(parse_dataset(problem.blob, spec.layout).train, np.arange(64))
+    start = torch.from_numpy(np.frombuffer(problem.weights, "<i8").copy()).double()
+    exact, native = start, [tensor * 2.0**-MASTER.f for tensor in split_weights(spec, start)]
+    unit = Batch(batch.inputs / 4096, batch.targets / 4096, batch.keys / 4096)
+    for _ in range(4):
+        products = [make_product_weights(tensor) for tensor in split_weights(spec, exact)]
+        gradients = spec.compute_gradients(products, batch, Trace())
+        scales = scale_rates(spec, rates).tolist()
+        exact = exact - torch.cat(
+            [torch.round(g * m * s).flatten() for g, (m, s) in zip(gradients, scales, strict=True)]
+        )
+        leaves = [tensor.detach().requires_grad_() for tensor in native]
+        true = torch.autograd.grad(spec.native_loss(leaves, unit), leaves)
+        native = [n - g * m * 2.0**-shift for n, g, (m, shift) in zip(native, true, rates, strict=True)]
+    moved = split_weights(spec, exact - start)
+    expected = [
+        n.detach() * 2.0**MASTER.f - s for n, s in zip(native, split_weights(spec, start), strict=True)
+    ]
+    for got, want in zip(moved, expected, strict=True):
+        assert (got - want).norm() < 1e-3 * want.norm()
+
+
+@pytest.mark.parametrize("name", ["attention positional classes", "attention rows", "softmax classes"])
+def test_exact_loss_is_the_loss(name: str) -> None:
+    problem = PROBLEMS[name]()
+    spec = get_objective(problem.task.objective, problem.task.params)
+    split = parse_dataset(problem.blob, spec.layout).train
+    batch = spec.make_batch(split, np.arange(split.count))
+    weights = torch.from_numpy(np.frombuffer(problem.weights, "<i8").copy()).double() * 2.0**-24
+    unit = Batch(batch.inputs / 4096, batch.targets / 4096, batch.keys / 4096)
+    native = spec.native_loss(split_weights(spec, weights), unit).item()
+    total, count = problem.make_engine().evaluate(problem.task, problem.weights, "train")
+    assert count == split.count
+    assert total * 2.0**-40 == pytest.approx(native, rel=1e-4)
+
+
+def _no_blob(cid: bytes) -> bytes:
+    raise AssertionError(cid)

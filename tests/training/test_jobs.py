@@ -1,0 +1,354 @@
+"""Job files: the examples give pinned bytes, every mistake is named with what to do, rates and splits are exact."""
+
+import hashlib
+import runpy
+from dataclasses import asdict, replace
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from ledger.jobspec import JobSpec, decode_spec, encode_spec
+from ledger.params import LOCAL
+from training.blob import decode_blob
+from training.engine import Engine
+from training.errors import TrainingError
+from training.holdout import score_holdout
+from training.jobs import JobFileError, PreparedJob, load_job_file, make_task, prepare
+from training.quantise import Integers, get_stored_limit
+from training.rates import convert_rate, get_rate
+from training.tuning import TRIALS, tune_rates
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LIMIT = LOCAL.sidecar_limit
+DIGITS_FILE = "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"
+TEACHER_FILE = "8dc4ee95570ed9d306467c198c5cec8b6e29bf4462e382e459238249f9864978"
+SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
+    "digits": "2bb25873471c0831bdf3d376a9b158d7e6a86accd7f32001d84e3264ec9df557",
+    "teacher": "9074de2da9f1c52f28df791c2d80d17d7bdaf68424542de48216e1301755041d",
+}
+JOB = """\
+title = "Small"
+seed = 7
+
+[objective]
+name = "softmax_regression"
+features = 2
+outputs = 3
+targets = "class"
+
+[data]
+file = "a.npz"
+inputs = { array = "x", fraction_bits = 8, subtract = "mean" }
+targets = "y"
+
+[split]
+train = 20
+judge = 16
+holdout = 4
+
+[rule]
+steps = 2
+shard = 10
+learning_rate = 0.5
+
+[market]
+burn = "0.5"
+escrow = 100
+target_loss = 0.25
+lifetime_blocks = 500
+judging_sample = 16
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    x = np.arange(80, dtype=np.float64).reshape(40, 2) / 64
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(40) % 3, short=np.arange(39) % 3, rows=np.zeros((40, 3)))
+    return tmp_path
+
+
+def prepare_text(folder: Path, text: str = JOB, limit: int = LIMIT) -> PreparedJob:
+    path = folder / "job.toml"
+    path.write_text(text)
+    return prepare(load_job_file(path), limit)
+
+
+def hash_spec(prepared: PreparedJob) -> str:
+    return hashlib.sha256(encode_spec(JobSpec(**asdict(prepared.spec)))).hexdigest()
+
+
+# --- the examples -----------------------------------------------------------------------------------------------------
+
+
+def test_example_data_is_the_pinned_copy() -> None:
+    data = EXAMPLES / "data"
+    assert hashlib.sha256((data / "digits.npz").read_bytes()).hexdigest() == DIGITS_FILE
+    assert hashlib.sha256((data / "teacher.safetensors").read_bytes()).hexdigest() == TEACHER_FILE
+
+
+def test_teacher_data_is_what_its_script_makes() -> None:
+    made = runpy.run_path(str(EXAMPLES / "make_teacher.py"))["make_teacher"]()
+    kept = load_file(EXAMPLES / "data" / "teacher.safetensors")
+    assert {name: array.tolist() for name, array in made.items()} == {
+        name: array.tolist() for name, array in kept.items()
+    }
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_example_gives_the_same_spec_everywhere(name: str) -> None:
+    prepared = prepare(load_job_file(EXAMPLES / f"{name}.toml"), LIMIT)
+    assert hash_spec(prepared) == SPECS[name]
+    spec = JobSpec(**asdict(prepared.spec))
+    assert decode_spec(encode_spec(spec), LOCAL) == spec
+    assert 2**21 <= prepared.facts.work <= 2**27
+    assert prepared.escrow >= 50 * spec.burn + 6 * spec.burn + LOCAL.rent + spec.budget
+
+
+def test_digits_hold_out_images_that_are_not_in_the_blob() -> None:
+    prepared = prepare(load_job_file(EXAMPLES / "digits.toml"), LIMIT)
+    tensors = {tensor.name: tensor.values for tensor in decode_blob(prepared.blob)}
+    assert [len(tensors[name]) for name in ("train.inputs", "judge.inputs")] == [1000, 500]
+    shown = {
+        image.astype(np.int64).tobytes() for part in ("train", "judge") for image in tensors[f"{part}.inputs"]
+    }
+    held = {image.tobytes() for image in prepared.holdout_inputs.units}
+    assert len(held) == 297
+    assert not shown & held
+    assert prepared.report["inputs"].max_rounding_error == 0
+    assert prepared.report["inputs"].clipped == 0
+
+
+def test_digits_learn_within_a_few_rounds() -> None:
+    prepared = prepare(load_job_file(EXAMPLES / "digits.toml"), LIMIT)
+    engine, task = Engine(lambda cid: prepared.blob, path="portable"), make_task(prepared.spec)
+    weights = prepared.facts.weights
+    start = score_holdout(prepared, weights, path="portable")
+    for k in range(3):
+        runs = [engine.run(task, weights, hashlib.sha256(bytes([k, i])).digest()) for i in range(3)]
+        assert all(run.after < run.before for run in runs)
+        weights = engine.settle(task, weights, [run.delta for run in runs], bytes(32)).weights
+    end = score_holdout(prepared, weights, path="portable")
+    assert start.samples == end.samples == 297
+    assert start.accuracy is not None
+    assert start.accuracy < 0.3
+    assert end.accuracy is not None
+    assert end.accuracy > 0.75
+    assert end.mean_loss < start.mean_loss
+
+
+# --- determinism and numbers ------------------------------------------------------------------------------------------
+
+
+def test_same_file_gives_the_same_spec_and_another_seed_another(folder: Path) -> None:
+    first = prepare_text(folder)
+    assert hash_spec(prepare_text(folder)) == hash_spec(first)
+    other = prepare_text(folder, JOB.replace("seed = 7", "seed = 8"))
+    assert other.spec.data_cid != first.spec.data_cid
+    assert other.spec.init_seed != first.spec.init_seed
+
+
+def test_other_train_counts_keep_the_held_out_samples(folder: Path) -> None:
+    fewer = prepare_text(folder, JOB.replace("train = 20", "train = 12"))
+    assert np.array_equal(
+        fewer.holdout_inputs.units + fewer.input_offset, _get_held_out(prepare_text(folder))
+    )
+
+
+def _get_held_out(prepared: PreparedJob) -> Integers:
+    return prepared.holdout_inputs.units + prepared.input_offset
+
+
+def test_mean_is_over_the_training_samples_only(folder: Path) -> None:
+    prepared = prepare_text(folder)
+    train = decode_blob(prepared.blob)[0].values.astype(np.int64)
+    assert np.abs(train.sum(axis=0) / len(train)).max() <= 0.5  # stored units: the mean itself is rounded
+
+
+def test_rounding_and_clipping_are_reported(folder: Path) -> None:
+    x = np.zeros((40, 2))
+    x[3, 1], x[4, 0] = 100.0, 1 / 512
+    np.savez(folder / "a.npz", x=x, y=np.arange(40) % 3)
+    report = prepare_text(folder, JOB.replace(', subtract = "mean"', "")).report["inputs"]
+    assert report.clipped == 1
+    assert report.max_rounding_error == 1 / 512
+    assert report.values == 80
+
+
+@pytest.mark.parametrize("bits", range(13))
+def test_stored_limit_is_the_largest_that_the_grid_takes(bits: int) -> None:
+    assert get_stored_limit(bits) << (12 - bits) <= 2**15 - 1 < (get_stored_limit(bits) + 1) << (12 - bits)
+
+
+@pytest.mark.parametrize(
+    "text", ["0.1", "0.0015625", "3", "4095", "1e-9", "0.333333333333", "2.5e-12", "5000"]
+)
+def test_converted_rate_is_the_nearest(text: str) -> None:
+    rate = Fraction(Decimal(text))
+    mantissa, shift = convert_rate(rate)
+    error = abs(get_rate((mantissa, shift)) - rate)
+    assert 1 <= mantissa <= 4095
+    for other_shift in range(49):
+        for other in (int(rate * 2**other_shift), int(rate * 2**other_shift) + 1):
+            if 1 <= other <= 4095:
+                assert error <= abs(get_rate((other, other_shift)) - rate)
+
+
+@pytest.mark.parametrize("rate", [Fraction(1, 2**51), Fraction(9000)])
+def test_rate_beyond_all_pairs_is_refused(rate: Fraction) -> None:
+    with pytest.raises(ValueError, match="no mantissa"):
+        convert_rate(rate)
+
+
+def test_amounts_and_losses_are_exact(folder: Path) -> None:
+    text = JOB.replace('"0.5"', "0.1").replace("escrow = 100", 'escrow = "92233720368.54775807"')
+    spec = prepare_text(folder, text).spec
+    assert (spec.burn, spec.target) == (10_000_000, 2**38)
+    assert prepare_text(folder, text).escrow == 2**63 - 1
+
+
+# --- the other shapes of data -----------------------------------------------------------------------------------------
+
+
+def test_table_becomes_a_job(folder: Path) -> None:
+    rows = [f"{i / 10},{i % 7},{i % 3}" for i in range(40)]
+    (folder / "a.csv").write_text("\n".join(["a,b,kind", *rows]))
+    text = (
+        JOB.replace("a.npz", "a.csv").replace('array = "x"', 'columns = ["a", "b"]').replace('"y"', '"kind"')
+    )
+    assert decode_blob(prepare_text(folder, text).blob)[0].values.shape == (20, 2)
+
+
+def test_keys_travel_in_the_blob(folder: Path) -> None:
+    np.savez(folder / "a.npz", x=np.ones((40, 2)), y=np.zeros((40, 3)), k=np.ones((3, 5)))
+    text = JOB.replace('targets = "class"', 'targets = "values"\nkey_width = 5')
+    prepared = prepare_text(folder, text.replace('targets = "y"', 'targets = "y"\nkeys = "k"'))
+    assert decode_blob(prepared.blob)[4].values.shape == (3, 5)
+    assert score_holdout(prepared, prepared.facts.weights, path="portable").right is None
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+MISTAKES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "not TOML": ("title =", "title ", ("job.toml", "not valid TOML", "line 1")),
+    "missing title": ('title = "Small"', "", ("title", "missing")),
+    "long title": ("Small", "x" * 65, ("title", "1 to 64 bytes", "65")),
+    "unknown section": ("[split]", "[splits]", ("splits", "did you mean 'split'?")),
+    "section is a value": ("[rule]", "[market.rule]", ("rule", "missing")),
+    "unknown key": ("steps = 2", "step = 2", ("[rule] step", "unknown key", "did you mean 'steps'?")),
+    "unknown objective": (
+        "softmax_reg",
+        "softmax_rag",
+        ("[objective] name", "did you mean 'softmax_regression'?"),
+    ),
+    "another objective's key": (
+        "features = 2",
+        "tokens = 2",
+        ("[objective] tokens", "unknown key", "features"),
+    ),
+    "unknown word": ('"class"', '"classes"', ("[objective] targets", "'values', 'class'", "'classes'")),
+    "text for a number": ("steps = 2", 'steps = "2"', ("[rule] steps", "whole number from 2 to 64", "2")),
+    "true for a number": ("steps = 2", "steps = true", ("[rule] steps", "whole number")),
+    "number for a text": ('"Small"', "5", ("title", "text in quotes")),
+    "out of range": ("steps = 2", "steps = 65", ("[rule] steps", "2 to 64", "65")),
+    "large shard": ("shard = 10", "shard = 21", ("[rule] shard", "21", "20 training samples")),
+    "zero rate": ("learning_rate = 0.5", "learning_rate = 0.0", ("[rule] learning_rate", "above 0")),
+    "infinite rate": (
+        "learning_rate = 0.5",
+        "learning_rate = inf",
+        ("[rule] learning_rate", "expected a number"),
+    ),
+    "tiny rate": ("learning_rate = 0.5", "learning_rate = 1e-20", ("[rule] learning_rate", "comes near")),
+    "rate of no tensor": ("rate = 0.5", "rate = { Y = 1 }", ("[rule.learning_rate] Y", "unknown key", "X")),
+    "too many decimals": ('"0.5"', '"0.000000001"', ("[market] burn", "8 decimals")),
+    "not an amount": ('"0.5"', '"half"', ("[market] burn", "amount in coins", "'half'")),
+    "negative amount": ('"0.5"', "-1", ("[market] burn", "0 to")),
+    "amount too large": ("escrow = 100", "escrow = 1e30", ("[market] escrow", "0 to 92233720368.54775807")),
+    "loss too large": ("target_loss = 0.25", "target_loss = 2000", ("[market] target_loss", "0 to")),
+    "no lifetime": ("lifetime_blocks = 500", "", ("[market] lifetime_blocks", "missing")),
+    "no array named": ('array = "x", ', "", ("[data.inputs] array", "`array`", "`columns`")),
+    "centred targets": (
+        '"y"',
+        '{ array = "y", subtract = "mean" }',
+        ("[data.targets] subtract", "unknown key"),
+    ),
+    "scaled classes": ('"y"', '{ array = "y", multiply = 2 }', ("[data] targets", "no multiply")),
+    "unused keys": ('"y"', '"y"\nkeys = "x"', ("[data] keys", "uses no keys")),
+    "missing keys": (
+        "outputs = 3",
+        "outputs = 3\nkey_width = 2",
+        ("[data] keys", "missing", "[outputs, key_width]"),
+    ),
+    "missing array": ('"y"', '"labels"', ("no array 'labels'", "known: x, y")),
+    "other shape": ("features = 2", "features = 3", ("a.npz", "'x'", "[40, 2]", "[samples, 3]")),
+    "rows for classes": ('"y"', '"rows"', ("a.npz", "'rows'", "[40, 3]", "[samples]")),
+    "fewer targets": ('"y"', '"short"', ("40 inputs", "39 targets")),
+    "class out of range": (
+        "outputs = 3",
+        "outputs = 2",
+        ("'y'", "row 2", "class 2", "0 to 1", "outputs = 2"),
+    ),
+    "too few samples": ("judge = 16", "judge = 17", ("[split]", "41", "40 samples")),
+    "clipped": (
+        "fraction_bits",
+        "multiply = 1e3, fraction_bits",
+        ("[data] inputs", "outside -8 .. 8", "multiply"),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_is_named(folder: Path, mistake: str) -> None:
+    old, new, parts = MISTAKES[mistake]
+    assert old in JOB
+    with pytest.raises(TrainingError) as error:
+        prepare_text(folder, JOB.replace(old, new, 1))
+    assert [part for part in parts if part not in str(error.value)] == [], str(error.value)
+
+
+def test_sample_over_the_whole_judging_split_is_allowed(folder: Path) -> None:
+    assert prepare_text(folder, JOB.replace("judging_sample = 16", "judging_sample = 17")).spec.sample == 17
+
+
+def test_sample_between_a_quarter_and_all_is_refused(folder: Path) -> None:
+    text = JOB.replace("judge = 16", "judge = 18").replace("train = 20", "train = 18")
+    with pytest.raises(JobFileError, match=r"\[market\] judging_sample: .*18 judging samples"):
+        prepare_text(folder, text)
+
+
+def test_blob_over_the_limit_says_how_many_samples_fit(folder: Path) -> None:
+    size = prepare_text(folder).spec.data_size
+    with pytest.raises(JobFileError, match=rf"{size} bytes.*at most {size - 1}.*at most about 35"):
+        prepare_text(folder, limit=size - 1)
+
+
+def test_missing_job_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(JobFileError, match=r"none\.toml: cannot read"):
+        load_job_file(tmp_path / "none.toml")
+
+
+# --- rates ------------------------------------------------------------------------------------------------------------
+
+
+def test_rates_that_work_give_valid_tickets(folder: Path) -> None:
+    runs = tune_rates(prepare_text(folder), path="portable")
+    assert len(runs) == TRIALS
+    assert all(run.after < run.before for run in runs)
+
+
+def test_rates_too_high_name_the_ones_that_work(folder: Path) -> None:
+    high = prepare_text(folder, JOB.replace("learning_rate = 0.5", "learning_rate = 2000"))
+    with pytest.raises(JobFileError, match=r"\[rule\] learning_rate: too high: .*; ([0-9.]+) is") as error:
+        tune_rates(high, path="portable")
+    named = str(error.value).split("; ")[1].split(" is")[0]
+    works = replace(high.file, rule=replace(high.file.rule, learning_rates=(Fraction(named),)))
+    tune_rates(prepare(works, LIMIT), path="portable")
+
+
+def test_nothing_to_learn_is_said(folder: Path) -> None:
+    np.savez(folder / "a.npz", x=np.zeros((40, 2)), y=np.arange(40) % 3)
+    with pytest.raises(JobFileError, match="no rate makes a ticket lower its loss"):
+        tune_rates(prepare_text(folder), path="portable")
