@@ -1,0 +1,406 @@
+"""Read a job file: TOML in, checked plain values out. docs/job-files.md explains every key.
+
+What the keys say is checked here; whether the data fit them is `training.jobs`, and whether a chain takes the amounts
+is the ledger's affair. Numbers are read as decimals, so that 0.1 coins are exactly 10,000,000 units.
+"""
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from pathlib import Path
+
+from training.data import Names, describe_choice
+from training.errors import TrainingError
+from training.exact.grids import DATA
+from training.quantise import Normalisation
+
+COIN_DIGITS = 8  # decimals of a coin
+MAX_DECIMALS = 64  # of any number: beyond that it is a mistake
+MAX_AMOUNT = 2**63 - 1  # units
+MAX_TITLE_BYTES = 64
+MAX_JOB_FILE_BYTES = 1 << 16
+MAX_COLUMNS = 1024
+MAX_SAMPLES = 1 << 26
+MAX_TARGET_LOSS = 2**50 - 1  # in units of 2^-40
+LOSS_BITS = 40
+STEPS, SHARD, SAMPLE, LIFETIME = (2, 64), (1, 4096), (16, 4096), (1, 2**32)
+WIDEST_MULTIPLY = Decimal(10) ** 12
+
+Table = dict[str, object]
+
+
+class JobFileError(TrainingError):
+    """A job file, or a job with its data, that cannot become a submission. The message is meant for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerParam:
+    """A parameter of an objective that is a number."""
+
+    name: str
+    low: int
+    high: int
+    default: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceParam:
+    """A parameter of an objective that is one of a few words; the spec stores the word's place."""
+
+    name: str
+    words: tuple[str, ...]
+    default: str | None = None
+
+
+TARGETS = ChoiceParam("targets", ("values", "class"))
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveShape:
+    """An objective's parameters in the order of the spec, and the tensors it trains."""
+
+    params: tuple[IntegerParam | ChoiceParam, ...]
+    tensors: tuple[str, ...]
+
+
+OBJECTIVES = {
+    "attention_regression": ObjectiveShape(
+        params=(
+            IntegerParam("tokens", 1, 64),
+            IntegerParam("width", 1, 256),
+            IntegerParam("outputs", 1, 256),
+            ChoiceParam("placement", ("plain", "positional"), "plain"),
+            TARGETS,
+        ),
+        tensors=("X", "Y"),
+    ),
+    "softmax_regression": ObjectiveShape(
+        params=(
+            IntegerParam("features", 1, 1024),
+            IntegerParam("outputs", 2, 1024),
+            IntegerParam("key_width", 0, 1024, 0),
+            TARGETS,
+        ),
+        tensors=("X",),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySource:
+    """Where an array comes from and how it is put on its grid."""
+
+    names: Names
+    normalisation: Normalisation
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """The data file and what is read from it."""
+
+    file: Path
+    inputs: ArraySource
+    targets: ArraySource
+    keys: ArraySource | None
+
+    def get_source(self, role: str) -> ArraySource:
+        """The source of "inputs", "targets" or "keys"."""
+        sources = {"inputs": self.inputs, "targets": self.targets, "keys": self.keys}
+        source = sources[role]
+        if source is None:
+            raise KeyError(role)
+        return source
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Samples of each part, drawn without overlap."""
+
+    train: int
+    judge: int
+    holdout: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A ticket's local rule. Rates are those of the file: on the mean gradient, one for each tensor."""
+
+    steps: int
+    shard: int
+    learning_rates: tuple[Fraction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Amounts in units; target_loss in 2^-40 for one judging sample, 0 for none."""
+
+    price: int
+    round_budget: int
+    burn: int
+    escrow: int
+    target_loss: int
+    lifetime_blocks: int
+    judging_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobFile:
+    """A job as its file states it."""
+
+    path: Path
+    title: str
+    seed: int
+    objective: str
+    params: tuple[tuple[str, int], ...]  # in the order of the spec
+    data: DataSource
+    split: Split
+    rule: Rule
+    market: Market
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the tensors that the objective trains, in the order of their rates."""
+        return OBJECTIVES[self.objective].tensors
+
+    def get_param(self, name: str) -> int:
+        """The value of one of the objective's parameters, 0 where it has none of that name."""
+        return dict(self.params).get(name, 0)
+
+
+def load_job_file(path: Path) -> JobFile:
+    """Read a job file. Raises JobFileError naming the section, the key and what was expected."""
+    root = Section(path, "", _parse(path))
+    root.expect(("title", "seed", "objective", "data", "split", "rule", "market"))
+    objective, params = _read_objective(root.take_section("objective"))
+    return JobFile(
+        path=path,
+        title=_read_title(root),
+        seed=root.take_integer("seed", 0, 2**63 - 1, default=1),
+        objective=objective,
+        params=params,
+        data=_read_data(root.take_section("data")),
+        split=_read_split(root.take_section("split")),
+        rule=_read_rule(root.take_section("rule"), OBJECTIVES[objective].tensors),
+        market=_read_market(root.take_section("market")),
+    )
+
+
+# --- sections ---------------------------------------------------------------------------------------------------------
+
+
+def _parse(path: Path) -> Table:
+    try:
+        if path.stat().st_size > MAX_JOB_FILE_BYTES:
+            raise JobFileError(
+                f"{path}: over {MAX_JOB_FILE_BYTES} bytes; a job file names its data, it does not hold them"
+            )
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+    except OSError as error:
+        raise JobFileError(f"{path}: cannot read the job file: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise JobFileError(f"{path}: not valid TOML: {error}") from error
+
+
+def _read_title(root: "Section") -> str:
+    title = root.take_text("title")
+    size = len(title.encode())
+    if not 1 <= size <= MAX_TITLE_BYTES:
+        raise root.fail("title", f"expected 1 to {MAX_TITLE_BYTES} bytes, got {size}")
+    return title
+
+
+def _read_objective(section: "Section") -> tuple[str, tuple[tuple[str, int], ...]]:
+    name = section.take_text("name")
+    if name not in OBJECTIVES:
+        raise section.fail("name", f"unknown objective {name!r}{describe_choice(name, OBJECTIVES)}")
+    shape = OBJECTIVES[name]
+    section.expect(("name", *(param.name for param in shape.params)))
+    return name, tuple((param.name, _read_param(section, param)) for param in shape.params)
+
+
+def _read_param(section: "Section", param: IntegerParam | ChoiceParam) -> int:
+    if isinstance(param, IntegerParam):
+        return section.take_integer(param.name, param.low, param.high, default=param.default)
+    word = section.take_text(param.name, default=param.default)
+    if word not in param.words:
+        raise section.fail(param.name, f"expected one of {', '.join(map(repr, param.words))}, got {word!r}")
+    return param.words.index(word)
+
+
+def _read_data(section: "Section") -> DataSource:
+    section.expect(("file", "inputs", "targets", "keys"))
+    return DataSource(
+        file=section.path.parent / section.take_text("file"),
+        inputs=_read_array(section, "inputs", may_centre=True),
+        targets=_read_array(section, "targets", may_centre=False),
+        keys=_read_array(section, "keys", may_centre=False) if "keys" in section.table else None,
+    )
+
+
+def _read_array(parent: "Section", key: str, *, may_centre: bool) -> ArraySource:
+    """A bare string is the array or column of that name, as it is."""
+    given = parent.table.get(key)
+    if isinstance(given, str):
+        return ArraySource((given,), Normalisation(1.0, DATA.f, centre=False))
+    section = parent.take_section(key)
+    section.expect(("array", "columns", "multiply", "fraction_bits", *(("subtract",) if may_centre else ())))
+    subtract = section.take_text("subtract", default="nothing") if may_centre else "nothing"
+    if subtract not in ("nothing", "mean"):
+        raise section.fail("subtract", f"expected 'mean' or 'nothing', got {subtract!r}")
+    multiply = section.take_decimal("multiply", Decimal(0), WIDEST_MULTIPLY, default=Decimal(1))
+    if multiply == 0:
+        raise section.fail("multiply", "expected a number above 0")
+    fraction_bits = section.take_integer("fraction_bits", 0, DATA.f, default=DATA.f)
+    return ArraySource(
+        _read_names(section), Normalisation(float(multiply), fraction_bits, subtract == "mean")
+    )
+
+
+def _read_names(section: "Section") -> Names:
+    if ("array" in section.table) == ("columns" in section.table):
+        raise section.fail("array", "name either `array` (.npz, .safetensors) or `columns` (.csv)")
+    if "array" in section.table:
+        return (section.take_text("array"),)
+    names = section.table["columns"]
+    if (
+        isinstance(names, list)
+        and 0 < len(names) <= MAX_COLUMNS
+        and all(isinstance(name, str) for name in names)
+    ):
+        if len(set(names)) < len(names):
+            raise section.fail("columns", "a column is named twice")
+        return tuple(names)
+    raise section.fail("columns", f"expected a list of 1 to {MAX_COLUMNS} column names")
+
+
+def _read_split(section: "Section") -> Split:
+    section.expect(("train", "judge", "holdout"))
+    return Split(
+        train=section.take_integer("train", 1, MAX_SAMPLES),
+        judge=section.take_integer("judge", 1, MAX_SAMPLES),
+        holdout=section.take_integer("holdout", 0, MAX_SAMPLES, default=0),
+    )
+
+
+def _read_rule(section: "Section", tensors: tuple[str, ...]) -> Rule:
+    section.expect(("steps", "shard", "learning_rate"))
+    return Rule(
+        steps=section.take_integer("steps", *STEPS),
+        shard=section.take_integer("shard", *SHARD),
+        learning_rates=_read_learning_rates(section, tensors),
+    )
+
+
+def _read_learning_rates(section: "Section", tensors: tuple[str, ...]) -> tuple[Fraction, ...]:
+    """One number for all tensors, or a table with one for each."""
+    if not isinstance(section.table.get("learning_rate"), dict):
+        return (_read_learning_rate(section, "learning_rate"),) * len(tensors)
+    rates = section.take_section("learning_rate")
+    rates.expect(tensors)
+    return tuple(_read_learning_rate(rates, tensor) for tensor in tensors)
+
+
+def _read_learning_rate(section: "Section", key: str) -> Fraction:
+    rate = section.take_decimal(key, Decimal(0), WIDEST_MULTIPLY)
+    if rate == 0:
+        raise section.fail(key, "expected a number above 0")
+    return Fraction(rate)
+
+
+def _read_market(section: "Section") -> Market:
+    section.expect(
+        ("price", "round_budget", "burn", "escrow", "target_loss", "lifetime_blocks", "judging_sample")
+    )
+    highest_loss = Decimal(MAX_TARGET_LOSS) / 2**LOSS_BITS
+    target_loss = section.take_decimal("target_loss", Decimal(0), highest_loss, default=Decimal(0))
+    return Market(
+        price=section.take_coins("price", default=0),
+        round_budget=section.take_coins("round_budget", default=0),
+        burn=section.take_coins("burn"),
+        escrow=section.take_coins("escrow"),
+        target_loss=int(Fraction(target_loss) * 2**LOSS_BITS),
+        lifetime_blocks=section.take_integer("lifetime_blocks", *LIFETIME),
+        judging_sample=section.take_integer("judging_sample", *SAMPLE),
+    )
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table of the file together with its name, for messages."""
+
+    path: Path
+    name: str
+    table: Table
+
+    def fail(self, key: str, problem: str) -> JobFileError:
+        """The error about a key of this section."""
+        place = f"[{self.name}] {key}" if self.name else key
+        return JobFileError(f"{self.path}: {place}: {problem}")
+
+    def expect(self, known: Iterable[str]) -> None:
+        """Refuse keys that are not known, with the closest one that is."""
+        names = list(known)
+        for key in self.table:
+            if key not in names:
+                raise self.fail(key, f"unknown key{describe_choice(key, names)}")
+
+    def take_section(self, key: str) -> "Section":
+        name = f"{self.name}.{key}" if self.name else key
+        value = self._take(key)
+        if not isinstance(value, dict):
+            raise self.fail(key, f"expected a table [{name}], got {value!r}")
+        return Section(self.path, name, value)
+
+    def take_text(self, key: str, default: str | None = None) -> str:
+        value = self._take(key, default)
+        if not isinstance(value, str):
+            raise self.fail(key, f"expected a text in quotes, got {value}")
+        return value
+
+    def take_integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
+        value = self._take(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise self.fail(key, f"expected a whole number from {low} to {high}, got {value!s}")
+        return value
+
+    def take_decimal(self, key: str, low: Decimal, high: Decimal, default: Decimal | None = None) -> Decimal:
+        value = self._take(key, default)
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = Decimal(value)
+        if not isinstance(value, Decimal) or not _is_plain(value) or not low <= value <= high:
+            raise self.fail(key, f"expected a number from {low:f} to {high.normalize():f}, got {value!s}")
+        return value
+
+    def take_coins(self, key: str, default: int | None = None) -> int:
+        """An amount in units from coins, as a number or as a string."""
+        value = self._take(key, default)
+        try:
+            coins = Decimal(str(value))
+        except InvalidOperation:
+            raise self.fail(
+                key, f'expected an amount in coins, such as 2.5 or "2.5", got {value!r}'
+            ) from None
+        most = Decimal(MAX_AMOUNT).scaleb(-COIN_DIGITS)
+        if not _is_plain(coins) or not 0 <= coins <= most:
+            raise self.fail(key, f"expected 0 to {most} coins, got {value!s}")
+        units = Fraction(coins) * 10**COIN_DIGITS
+        if units.denominator != 1:
+            raise self.fail(key, f"expected at most {COIN_DIGITS} decimals, got {value!s}")
+        return int(units)
+
+    def _take(self, key: str, default: object = None) -> object:
+        value = self.table.get(key, default)
+        if value is None:
+            raise self.fail(key, "missing; docs/job-files.md describes every key")
+        return value
+
+
+def _is_plain(value: Decimal) -> bool:
+    """Finite, and short enough to become a fraction."""
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and -MAX_DECIMALS <= exponent <= MAX_DECIMALS

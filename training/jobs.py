@@ -1,0 +1,326 @@
+"""From a job file and its data to what a submission needs: the data blob, the fields of the spec, and a held-out set.
+
+The same file, data and seed give the same bytes on every machine. Nothing here knows the ledger: `SpecDraft` has the
+fields of section 4 of docs/protocol.md as plain values, in its order.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.blob import DTYPES, BlobTensor, encode_blob
+from training.data import Values, describe_names, load_arrays
+from training.engine import Engine, Task, TaskFacts
+from training.errors import TaskRefused
+from training.exact.counter import draw_sample, open_stream
+from training.exact.grids import DATA
+from training.hashing import compute_cid, compute_tagged_hash
+from training.jobfile import JobFile, JobFileError, Rule, load_job_file
+from training.quantise import Integers, Loss, Normalisation, clip_units, compute_offset, round_values
+from training.rates import convert_rate
+from training.splits import KEYS, NAMES
+
+__all__ = ["JobFile", "JobFileError", "PreparedJob", "SpecDraft", "load_job_file", "prepare"]
+
+MOST_CLIPPED = 10  # one value in so many may be outside the grid; more is a scaling mistake
+FIELD_KEYS = {"shard": "rule.shard", "steps": "rule.steps", "sample": "market.judging_sample", "data": "data"}
+CLASS_NORMALISATION = Normalisation(1.0, DATA.f, centre=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SpecDraft:
+    """The fields of a job's spec (section 4), in their order, without the version."""
+
+    title: str
+    objective: str
+    params: tuple[int, ...]
+    data_cid: bytes
+    data_size: int
+    init_seed: bytes
+    steps: int
+    shard: int
+    rates: tuple[tuple[int, int], ...]  # (mantissa, shift) on the sum of gradients
+    sample: int
+    price: int
+    budget: int
+    burn: int
+    target: int
+    lifetime: int
+    market_only: int
+    evaluation: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArray:
+    """Integers of units 2^-fraction_bits as the blob stores them."""
+
+    units: Integers
+    fraction_bits: int
+
+    def take(self, rows: list[int]) -> "StoredArray":
+        """The samples with these numbers, in this order."""
+        return StoredArray(self.units[np.array(rows, dtype=np.int64)], self.fraction_bits)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedJob:
+    """Everything about a job that does not depend on a chain's state."""
+
+    file: JobFile
+    spec: SpecDraft
+    facts: TaskFacts  # declared work of a ticket, initial weights, sizes
+    blob: bytes
+    escrow: int  # units
+    holdout_inputs: StoredArray  # never in the blob
+    holdout_targets: StoredArray
+    keys: StoredArray | None
+    input_offset: Integers  # what was subtracted from every input, in stored units
+    report: dict[str, Loss]  # what rounding and clipping cost, by role
+
+
+def prepare(job_file: JobFile, sidecar_limit: int) -> PreparedJob:
+    """Load, split and quantise a job's data. `sidecar_limit` is the most bytes a blob may have on the chain."""
+    arrays = _load(job_file)
+    train, judge, holdout = _draw_split(job_file, arrays["inputs"].shape[0])
+    report: dict[str, Loss] = {}
+    inputs, offset = _store(job_file, "inputs", arrays["inputs"], train, report)
+    targets = _store_targets(job_file, arrays["targets"], train, report)
+    keys = _store(job_file, "keys", arrays["keys"], train, report)[0] if "keys" in arrays else None
+    parts = [(inputs.take(rows), targets.take(rows)) for rows in (train, judge)]
+    blob = encode_arrays(parts[0], parts[1], keys)
+    _check_size(job_file, blob, sidecar_limit, len(train) + len(judge))
+    spec = _draft_spec(job_file, blob)
+    return PreparedJob(
+        file=job_file,
+        spec=spec,
+        facts=_inspect(job_file, spec, blob),
+        blob=blob,
+        escrow=job_file.market.escrow,
+        holdout_inputs=inputs.take(holdout),
+        holdout_targets=targets.take(holdout),
+        keys=keys,
+        input_offset=offset,
+        report=report,
+    )
+
+
+def make_task(spec: SpecDraft) -> Task:
+    """The part of a spec that the engine reads."""
+    return Task(
+        objective=spec.objective,
+        params=spec.params,
+        data_cid=spec.data_cid,
+        data_size=spec.data_size,
+        init_seed=spec.init_seed,
+        steps=spec.steps,
+        shard=spec.shard,
+        rates=spec.rates,
+        sample=spec.sample,
+    )
+
+
+def encode_arrays(
+    train: tuple[StoredArray, StoredArray], judge: tuple[StoredArray, StoredArray], keys: StoredArray | None
+) -> bytes:
+    """The data blob of (inputs, targets) for training and for judging."""
+    arrays = (*train, *judge) if keys is None else (*train, *judge, keys)
+    names = (*NAMES, KEYS)
+    return encode_blob([_shrink(name, array) for name, array in zip(names, arrays, strict=False)])
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def _load(job_file: JobFile) -> dict[str, Values]:
+    """The arrays in the shapes of the objective, all with as many samples."""
+    data = job_file.data
+    wanted = {"inputs": data.inputs.names, "targets": data.targets.names}
+    if job_file.get_param("key_width"):
+        if data.keys is None:
+            raise _fail(
+                job_file, "data.keys", "missing; key_width is not 0, so keys [outputs, key_width] are needed"
+            )
+        wanted["keys"] = data.keys.names
+    elif data.keys is not None:
+        raise _fail(job_file, "data.keys", "this objective uses no keys; remove it or set key_width")
+    arrays = load_arrays(data.file, wanted)
+    shapes = _expect_shapes(job_file)
+    arrays = {role: _reshape(job_file, role, array, shapes[role]) for role, array in arrays.items()}
+    samples, targets = arrays["inputs"].shape[0], arrays["targets"].shape[0]
+    if samples != targets:
+        raise _fail(
+            job_file,
+            "data",
+            f"{data.file}: {samples} inputs but {targets} targets; expected one target per input",
+        )
+    return arrays
+
+
+def _expect_shapes(job_file: JobFile) -> dict[str, tuple[int, ...]]:
+    """The shape of one sample, by role; keys are not per sample and have their rows as samples."""
+    get = job_file.get_param
+    inputs: tuple[int, ...] = (get("features"),)
+    targets: tuple[int, ...] = (get("outputs"),)
+    if job_file.objective == "attention_regression":
+        inputs, targets = (get("tokens"), get("width")), (get("tokens"), get("outputs"))
+    return {
+        "inputs": inputs,
+        "targets": () if get("targets") else targets,
+        "keys": (get("key_width"),),
+    }
+
+
+def _reshape(job_file: JobFile, role: str, array: Values, sample: tuple[int, ...]) -> Values:
+    """Give every sample its shape. The values of one sample may come flat, in row-major order."""
+    flat = (int(np.prod(sample, dtype=np.int64)),)
+    given = array.shape[1:]
+    if given == () and flat == (1,):
+        given = flat
+    if given not in (sample, flat):
+        flat_hint = f" or [samples, {flat[0]}]" if len(sample) > 1 else ""
+        raise _fail(
+            job_file,
+            f"data.{role}",
+            f"{job_file.data.file}: {_describe(job_file, role)} has shape {list(array.shape)};"
+            f" expected [{', '.join(map(str, ('samples', *sample)))}]{flat_hint} for [objective] as given",
+        )
+    if role == "keys" and array.shape[0] != job_file.get_param("outputs"):
+        raise _fail(job_file, "data.keys", f"{array.shape[0]} rows; expected one for each of the outputs")
+    return array.reshape((array.shape[0], *sample))
+
+
+def _draw_split(job_file: JobFile, samples: int) -> tuple[list[int], list[int], list[int]]:
+    """Sample numbers for training, judging and holding out. Held-out ones are drawn first: other counts keep them."""
+    split = job_file.split
+    total = split.train + split.judge + split.holdout
+    if total > samples:
+        raise _fail(
+            job_file,
+            "split",
+            f"train + judge + holdout is {total}, but {job_file.data.file} has {samples} samples; lower the counts",
+        )
+    if job_file.rule.shard > split.train:
+        raise _fail(
+            job_file, "rule.shard", f"{job_file.rule.shard} is more than the {split.train} training samples"
+        )
+    drawn = draw_sample(open_stream(_derive_seed(job_file, "split"), "split"), samples, total)
+    held, kept = drawn[: split.holdout], drawn[split.holdout :]
+    return kept[: split.train], kept[split.train :], held
+
+
+def _store(
+    job_file: JobFile, role: str, array: Values, train: list[int], report: dict[str, Loss]
+) -> tuple[StoredArray, Integers]:
+    """Round, centre and clip one array; the offset is zero where nothing is subtracted."""
+    how = job_file.data.get_source(role).normalisation
+    units, error = round_values(array, how)
+    offset = compute_offset(units[train]) if how.centre else np.zeros(units.shape[1:], dtype=np.int64)
+    stored, clipped = clip_units(units - offset, how.fraction_bits)
+    report[role] = Loss(error, clipped, stored.size)
+    if clipped * MOST_CLIPPED > stored.size:
+        largest = float(np.abs(array).max())
+        raise _fail(
+            job_file,
+            f"data.{role}",
+            f"{clipped} of {stored.size} values of {_describe(job_file, role)} are outside -8 .. 8 after scaling;"
+            f" the largest is {largest:g} before it: try multiply = {4 / largest:.1g}",
+        )
+    return StoredArray(stored, how.fraction_bits), offset
+
+
+def _store_targets(
+    job_file: JobFile, array: Values, train: list[int], report: dict[str, Loss]
+) -> StoredArray:
+    if not job_file.get_param("targets"):
+        return _store(job_file, "targets", array, train, report)[0]
+    if job_file.data.targets.normalisation != CLASS_NORMALISATION:
+        raise _fail(
+            job_file, "data.targets", "classes are numbers of outputs and take no multiply or fraction_bits"
+        )
+    outputs = job_file.get_param("outputs")
+    wrong = np.flatnonzero((array < 0) | (array >= outputs) | (np.rint(array) != array))
+    if wrong.size:
+        row = int(wrong[0])
+        raise _fail(
+            job_file,
+            "data.targets",
+            f"{job_file.data.file}: {_describe(job_file, 'targets')}, row {row}: class {array[row]:g};"
+            f" expected a whole number from 0 to {outputs - 1}, since [objective] outputs = {outputs}",
+        )
+    report["targets"] = Loss(0.0, 0, array.size)
+    return StoredArray(array.astype(np.int64), 0)
+
+
+# --- blob and spec ----------------------------------------------------------------------------------------------------
+
+
+def _shrink(name: str, array: StoredArray) -> BlobTensor:
+    """The array under its name in the smallest dtype that holds it."""
+    low, high = int(array.units.min()), int(array.units.max())
+    dtype = next(d for d in DTYPES.values() if np.iinfo(d).min <= low and high <= np.iinfo(d).max)
+    return BlobTensor(name, array.fraction_bits, array.units.astype(dtype))
+
+
+def _check_size(job_file: JobFile, blob: bytes, limit: int, samples: int) -> None:
+    if len(blob) > limit:
+        raise _fail(
+            job_file,
+            "split",
+            f"the data blob has {len(blob)} bytes, the chain carries at most {limit}; use at most about"
+            f" {samples * limit // len(blob)} training and judging samples together, or fewer fraction_bits",
+        )
+
+
+def _draft_spec(job_file: JobFile, blob: bytes) -> SpecDraft:
+    rule, market = job_file.rule, job_file.market
+    return SpecDraft(
+        title=job_file.title,
+        objective=job_file.objective,
+        params=tuple(value for _, value in job_file.params),
+        data_cid=compute_cid(blob),
+        data_size=len(blob),
+        init_seed=_derive_seed(job_file, "weights"),
+        steps=rule.steps,
+        shard=rule.shard,
+        rates=_convert_rates(job_file, rule),
+        sample=market.judging_sample,
+        price=market.price,
+        budget=market.round_budget,
+        burn=market.burn,
+        target=market.target_loss,
+        lifetime=market.lifetime_blocks,
+        market_only=0,
+        evaluation=b"",
+    )
+
+
+def _inspect(job_file: JobFile, spec: SpecDraft, blob: bytes) -> TaskFacts:
+    """Let the engine check what its objective asks for beyond the ranges of single keys."""
+    try:
+        return Engine(lambda cid: blob, path="portable").inspect(make_task(spec))
+    except TaskRefused as error:
+        field = error.field.split()[-1]
+        raise _fail(job_file, FIELD_KEYS.get(field, f"objective.{field}"), str(error)) from error
+
+
+def _convert_rates(job_file: JobFile, rule: Rule) -> tuple[tuple[int, int], ...]:
+    """Rates on the mean gradient become rates on the sum over the shard."""
+    try:
+        return tuple(convert_rate(rate / rule.shard) for rate in rule.learning_rates)
+    except ValueError as error:
+        raise _fail(
+            job_file, "rule.learning_rate", f"on the sum over a shard of {rule.shard}: {error}"
+        ) from error
+
+
+def _derive_seed(job_file: JobFile, purpose: str) -> bytes:
+    return compute_tagged_hash("gc/job-file", job_file.seed.to_bytes(8, "big"), purpose.encode("ascii"))
+
+
+def _describe(job_file: JobFile, role: str) -> str:
+    return describe_names(job_file.data.get_source(role).names)
+
+
+def _fail(job_file: JobFile, key: str, problem: str) -> JobFileError:
+    section, _, name = key.partition(".")
+    return JobFileError(f"{job_file.path}: [{section}]{f' {name}' if name else ''}: {problem}")
