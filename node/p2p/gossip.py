@@ -7,6 +7,7 @@ control frames grow tables for topics that do not exist; a PRUNE may name peers 
 """
 
 import logging
+import time
 from weakref import WeakKeyDictionary
 
 import trio
@@ -99,6 +100,16 @@ class GuardedGossipSub(GossipSub):
         useful = rpc_pb2.RPC()
         useful.control.CopyFrom(self._pick_useful(rpc.control, sender_peer_id))
         await super().handle_rpc(useful, sender_peer_id)
+
+    async def publish(self, msg_forwarder: ID, pubsub_msg: rpc_pb2.Message) -> None:
+        await super().publish(msg_forwarder, pubsub_msg)
+        self.recent_message_deliveries.clear()  # one entry per message, read only by what we turned off
+
+    def remove_peer(self, peer_id: ID) -> None:
+        super().remove_peer(peer_id)
+        now = time.time()  # the clock that the base class writes these times with
+        for topic, until in self.back_off.items():  # peers that never come back would stay for ever
+            self.back_off[topic] = {peer: end for peer, end in until.items() if end > now}
 
     async def heartbeat(self) -> None:
         while True:

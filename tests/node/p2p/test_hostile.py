@@ -303,3 +303,19 @@ async def test_stop_takes_less_than_a_second() -> None:
             await until(lambda: stopping._desk._busy.total)
             start_s = trio.current_time()
         assert trio.current_time() - start_s < 1.0
+
+
+async def test_cancelled_transport_closes_its_port_and_says_goodbye() -> None:
+    listen = ""
+    async with open_libp2p_transport(Libp2pConfig(make_seed(1))) as other:
+        watch = Watch(other)
+        with trio.CancelScope() as scope:
+            async with open_libp2p_transport(Libp2pConfig(make_seed(2))) as node:
+                listen = node.addresses()[0].partition("/p2p/")[0]
+                await join(node, other)
+                scope.cancel()
+                await trio.lowlevel.checkpoint()
+        assert scope.cancelled_caught
+        assert [(await watch.get_next()).is_up for _ in range(2)] == [True, False]
+        async with open_libp2p_transport(Libp2pConfig(make_seed(2), listen=(listen,))) as again:
+            assert again.addresses()[0].startswith(listen)
