@@ -15,7 +15,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,15 +90,33 @@ def run_daemon(load: Callable[[], Settings]) -> int:
         start_logging(settings.data_dir / LOG_FILE, settings.log_level)
         try:
             return trio.run(_run, settings)
-        except ListenError as error:
-            raise UserError(str(error), "name a free address with --listen", Exit.FAILED) from error
-        except* UserError as group:
-            raise _first(group) from None
+        except BaseExceptionGroup as group:
+            error = _find_user_error(group)
+            if error is None:
+                log.exception("the node failed")
+                raise
+            raise error from None
 
 
-def _first(group: BaseExceptionGroup[UserError]) -> UserError:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+def _find_user_error(group: BaseExceptionGroup) -> UserError | None:
+    """Return the error that is meant for the user, if nothing worse is in the group."""
+    meant, worse = group.split((UserError, ListenError, trio.Cancelled))
+    if worse is not None or meant is None:
+        return None
+    for error in _leaves(meant):
+        if isinstance(error, UserError):
+            return error
+        if isinstance(error, ListenError):
+            return UserError(str(error), "name a free address with --listen", Exit.FAILED)
+    return None
+
+
+def _leaves(group: BaseExceptionGroup) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 @dataclass(slots=True)
@@ -133,7 +151,10 @@ async def _run_node(settings: Settings, stop: Stop) -> None:
     genesis = _load_genesis(settings)
     blobs = BlobStore(settings.data_dir / "blobs")
     events = EventRelay(stop)
-    async with _open_worker(settings, genesis, events) as worker, _open_chain(settings, genesis, blobs, worker) as chain:
+    async with (
+        _open_worker(settings, genesis, events) as worker,
+        _open_chain(settings, genesis, blobs, worker) as chain,
+    ):
         service = ChainService(chain)
         wallet = Wallet(settings.data_dir, settings.chain, settings.chain_seed)
         config = Libp2pConfig(seed=_read_key(settings.data_dir / "identity.key"), listen=(settings.listen,))
@@ -168,7 +189,9 @@ class EventRelay:
 
 
 @asynccontextmanager
-async def _open_worker(settings: Settings, genesis: Genesis, events: EventRelay) -> AsyncIterator[WorkerClient]:
+async def _open_worker(
+    settings: Settings, genesis: Genesis, events: EventRelay
+) -> AsyncIterator[WorkerClient]:
     worker = WorkerClient(
         settings.data_dir / "genesis.bin",
         settings.data_dir / "blobs",

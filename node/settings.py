@@ -46,7 +46,9 @@ DEFAULTS: dict[str, Any] = {  # Any: the types a TOML file can hold
 }
 
 
-def load_settings(data_dir: Path, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(
+    data_dir: Path, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> Settings:
     """Read a data directory's settings; DataDirError names the key that is wrong and where it came from."""
     file = load_config(data_dir)
     unknown = sorted(set(file) - set(DEFAULTS))
@@ -61,7 +63,9 @@ def load_settings(data_dir: Path, flags: Mapping[str, Any], environment: Mapping
     return Settings(data_dir=data_dir, **values)
 
 
-def _choose(key: str, flags: Mapping[str, Any], environment: Mapping[str, str], file: Mapping[str, Any]) -> Any:
+def _choose(
+    key: str, flags: Mapping[str, Any], environment: Mapping[str, str], file: Mapping[str, Any]
+) -> Any:
     if flags.get(key) not in (None, (), []):
         return _check(key, flags[key], f"--{key.replace('_', '-')}")
     variable = PREFIX + key.upper()
@@ -103,4 +107,6 @@ def _check(key: str, value: Any, origin: str) -> Any:
 
 
 def _wrong(key: str, origin: str, expected: str, got: object) -> DataDirError:
-    return DataDirError(f"{key} from {origin}: expected {expected}, got {got!r}", "mend it there", Exit.BAD_FILE)
+    return DataDirError(
+        f"{key} from {origin}: expected {expected}, got {got!r}", "mend it there", Exit.BAD_FILE
+    )

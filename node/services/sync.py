@@ -1,12 +1,13 @@
 """Keeps up with the network where gossip does not: compares heads, pulls what is missing.
 
-Gossip is a hint. Every few seconds a node asks its peers for their heads, and follows the one with the most work: headers
-after the last common block, then bodies in order. A peer whose claim of work does not hold is dropped.
+Gossip is a hint. Every few seconds a node asks its peers for their heads, and follows the one with the most work:
+headers after the last common block, then bodies in order. A peer whose claim of work does not hold is dropped.
 Source: docs/protocol.md, section 13.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import dataclass
 from typing import Literal
@@ -183,7 +184,7 @@ class Sync:
 
 
 def _check_linked(headers: list[Header]) -> None:
-    for earlier, later in zip(headers, headers[1:], strict=False):
+    for earlier, later in itertools.pairwise(headers):
         if later.work.parent != earlier.hash:
             raise BadPeer("headers: they do not follow one another")
 

@@ -21,7 +21,7 @@ from ledger.hashing import tagged_hash
 from ledger.jobspec import JobSpec, encode_spec
 from ledger.work import JobFacts, Settled, SettleTask, TicketRun, TicketTask, WorkRefused
 from node.worker.mining import encode_mining
-from node.worker.process import WorkerProcess, write_lowest_environment
+from node.worker.process import WorkerGone, WorkerProcess, write_lowest_environment
 from node.worker.wire import Frame
 
 CALL_TIMEOUT_S = 60.0
@@ -226,11 +226,11 @@ class WorkerClient:
     # calls
 
     async def _call_async(self, kind: str, arguments: Frame, timeout_s: float = CALL_TIMEOUT_S) -> Frame:
-        return await trio.to_thread.run_sync(self._call, kind, arguments, timeout_s, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(
+            lambda: self._call(kind, arguments, timeout_s), abandon_on_cancel=True
+        )
 
     def _call(self, kind: str, arguments: Frame, timeout_s: float = CALL_TIMEOUT_S) -> Frame:
-        from node.worker.process import WorkerGone
-
         try:
             status, *rest = self._process.call(kind, arguments, timeout_s)
         except WorkerGone as error:

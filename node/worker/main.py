@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 from ledger.blobs import BlobStore
 from ledger.errors import LedgerError, MissingBlobs
@@ -42,10 +43,11 @@ def main() -> None:
 def make_verifier(blobs: BlobStore, path: str) -> EngineVerifier:
     """Import torch and check this machine's arithmetic before anything is judged with it."""
     from training.engine import Engine
-    from training.exact.selftest import run_selftest
+    from training.exact.selftest import check_machine
 
-    run_selftest()
-    return EngineVerifier(Engine(blobs.get, "portable" if path == "portable" else "fused"))
+    chosen: Literal["fused", "portable"] = "portable" if path == "portable" else "fused"
+    check_machine(chosen)
+    return EngineVerifier(Engine(blobs.get, chosen))
 
 
 class Loop:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from ledger.jobspec import JobSpec, decode_spec, encode_spec, trial_seed
@@ -20,7 +23,7 @@ class Requests:
     def __init__(self, params: ChainParams, verifier: EngineVerifier) -> None:
         self._params = params
         self._verifier = verifier
-        self._answers = {
+        self._answers: dict[str, Callable[..., Frame]] = {
             "inspect": self._inspect,
             "run": self._run,
             "settle": self._settle,
@@ -57,48 +60,64 @@ class Requests:
         ]
 
     def _prepare(self, toml: str, data_name: str, data: bytes, sidecar_limit: int) -> Frame:
-        """Prepare a job file and try its rule; the data blob must not be in the store yet."""
+        """Prepare a job file and try its rule; the data blob need not be in the store yet."""
         from training.engine import Engine
         from training.errors import TrainingError
-        from training.jobs import load_job_file, prepare, tune_rates
+        from training.jobs import load_job_file, prepare
+        from training.tuning import tune_rates
 
         with tempfile.TemporaryDirectory(prefix="gradientcoin-job-") as folder:
-            path = Path(folder, "job.toml")
-            path.write_text(toml)
-            data_path = Path(folder, data_name).resolve()
-            if Path(folder).resolve() not in data_path.parents:
-                raise WorkRefused(f"data file {data_name}: expected a name below the job file's folder")
-            data_path.parent.mkdir(parents=True, exist_ok=True)
-            data_path.write_bytes(data)
+            path = _lay_out(Path(folder), toml, data_name, data)
             try:
                 prepared = prepare(load_job_file(path), sidecar_limit)
-                engine = Engine({prepared.spec.data_cid: prepared.blob}.__getitem__)
-                tune_rates(prepared, engine)
+                tune_rates(prepared)
             except TrainingError as error:
-                raise WorkRefused(str(error).replace(f"{folder}/", "")) from error
+                raise WorkRefused(
+                    str(error).replace(f"{path.parent}/", "").replace(f"{folder}/", "")
+                ) from error
         spec = JobSpec(*(getattr(prepared.spec, name) for name in JobSpec.__dataclass_fields__))
         spec_bytes = encode_spec(spec)
-        verifier = EngineVerifier(engine)
+        verifier = EngineVerifier(Engine(lambda cid: prepared.blob))
         facts = verifier.inspect(spec)
         run = verifier.run(TicketTask(trial_seed(spec_bytes), bytes(32), spec, facts.weights))
-        worst = max((loss.largest_error for loss in prepared.report.values()), default=0.0)
+        worst = max((loss.max_rounding_error for loss in prepared.report.values()), default=0.0)
         clipped = sum(loss.clipped for loss in prepared.report.values())
         trial = [run.digest, _loss(run.before), _loss(run.after), run.delta]
         sizes = [facts.train_count, facts.judge_count]
         return [spec_bytes, prepared.blob, *trial, float(worst), clipped, prepared.escrow, *sizes, []]
 
     def _accuracy(self, spec: bytes, weights: bytes, inputs_npz: bytes) -> Frame:
-        from training.holdout import measure_accuracy
+        """Score an npz of "inputs" (integers of 2^-12, as the job's blob would hold them) and "labels"."""
+        import numpy as np
 
-        accuracy, count = measure_accuracy(
-            self._verifier.engine, task_of(self._spec(spec)), weights, inputs_npz
-        )
-        return [accuracy, count]
+        try:
+            arrays = np.load(io.BytesIO(inputs_npz), allow_pickle=False)
+            inputs, labels = arrays["inputs"], arrays["labels"]
+        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+            raise WorkRefused(f"expected an npz with integer arrays inputs and labels: {error}") from error
+        if inputs.dtype.kind not in "iu" or labels.dtype.kind not in "iu" or len(inputs) != len(labels):
+            raise WorkRefused("expected as many integer labels as integer inputs")
+        right, count = self._verifier.engine.accuracy(task_of(self._spec(spec)), weights, inputs, labels)
+        return [right / max(count, 1), count]
 
     def _checkpoint(self, spec: bytes, weights: bytes, metadata: dict[str, str]) -> Frame:
         from training.checkpoint import write_checkpoint
 
         return [write_checkpoint(task_of(self._spec(spec)), weights, metadata)]
+
+
+def _lay_out(folder: Path, toml: str, data_name: str, data: bytes) -> Path:
+    """Write a job file and its data as they lay on the sender's disk; the data below the job file's folder."""
+    home = folder / "job"
+    data_path = (home / data_name).resolve()
+    if folder.resolve() not in data_path.parents:
+        raise WorkRefused(f"data file {data_name}: expected a name below the job file's folder or beside it")
+    data_path.parent.mkdir(parents=True, exist_ok=True)
+    home.mkdir(exist_ok=True)
+    path = home / "job.toml"
+    path.write_text(toml)
+    data_path.write_bytes(data)
+    return path
 
 
 def _loss(value: int) -> bytes:

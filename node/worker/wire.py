@@ -56,5 +56,5 @@ class FrameReader:
             return None
         body = bytes(self._buffer[HEAD_BYTES : HEAD_BYTES + size])
         del self._buffer[: HEAD_BYTES + size]
-        frame: Frame = msgpack.unpackb(body, max_buffer_size=MAX_FRAME_BYTES)
+        frame: Frame = msgpack.unpackb(body)
         return frame
