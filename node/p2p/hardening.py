@@ -182,21 +182,28 @@ async def reset_stream(stream: INetStream) -> None:
 
 
 async def close_connection(conn: INetConn, timeout_s: float) -> None:
-    """Close a connection; one that does not take the goodbye in time is cut."""
+    """Close a connection; one that does not take the goodbye in time is cut.
+
+    The socket is closed in any case: a close that was cancelled half-way counts as done in libp2p.
+    """
 
     async def cut() -> None:
-        await trio.sleep(timeout_s)
         if isinstance(conn, SwarmConn) and isinstance(conn.muxed_conn, BoundedYamux):
             await conn.muxed_conn.abort()
 
+    async def cut_late() -> None:
+        await trio.sleep(timeout_s)
+        await cut()
+
     with trio.CancelScope(shield=True):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(cut)
+            nursery.start_soon(cut_late)
             try:
                 await conn.close()
             except Exception:  # border: we wanted it gone anyway
                 log.debug("close failed", exc_info=True)
             nursery.cancel_scope.cancel()
+        await cut()
 
 
 class _Demote(logging.Handler):

@@ -82,6 +82,7 @@ class Libp2pTransport:
         self._desk = RequestDesk(config.limits)
         self._door = Door(config.limits)
         self._lines: dict[str, trio.CapacityLimiter] = {}
+        self._conns: set[INetConn] = set()  # ours: the swarm forgets its own when it is cancelled
         self.host = make_host(config, self._door, self._is_refused)
         self._swarm = swarm_of(self.host)
         self._swarm.register_notifee(_Notifee(self))
@@ -190,6 +191,7 @@ class Libp2pTransport:
             self._door.establish(remote)
         if conn.is_closed:
             return
+        self._conns.add(conn)
         peer_id = conn.muxed_conn.peer_id
         live = [c for c in self._swarm.get_connections(peer_id) if not c.is_closed]
         if self.is_banned(str(peer_id)) or len(live) > self._limits.max_connections_per_peer:
@@ -201,6 +203,7 @@ class Libp2pTransport:
         self._roster.mark_up(PeerInfo(str(peer_id), address, direction, self._clock()))
 
     def _note_disconnected(self, conn: INetConn) -> None:
+        self._conns.discard(conn)
         peer_id = conn.muxed_conn.peer_id
         if all(c.is_closed for c in self._swarm.get_connections(peer_id)):
             self._lines.pop(str(peer_id), None)
@@ -212,7 +215,7 @@ class Libp2pTransport:
                 scope.cancel()
             for listener in list(self._swarm.listeners.values()):  # stock forgets them when it is cancelled
                 await listener.close()
-            await self._close_all(self._swarm.get_connections(), self._limits.close_timeout_s / 2)
+            await self._close_all(list(self._conns), self._limits.close_timeout_s / 2)
 
     async def _close_all(self, conns: list[INetConn], timeout_s: float) -> None:
         async with trio.open_nursery() as nursery:

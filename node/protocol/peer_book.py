@@ -5,9 +5,11 @@ are hints: they are parsed strictly, bounded in number per teller, and forgotten
 """
 
 import ipaddress
-import random
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+Uniform = Callable[[float, float], float]  # random.uniform or a seeded twin
 
 MAX_ADDRESS_CHARS = 256
 MAX_ADDRESSES_PER_PEER = 3
@@ -64,8 +66,8 @@ def replace_unspecified(address: str, seen_host: str) -> str:
 class PeerBook:
     """The addresses of one node. Mutated only through its events."""
 
-    def __init__(self, own_id: str, dice: random.Random, rules: BookRules | None = None) -> None:
-        self._own_id, self._dice = own_id, dice
+    def __init__(self, own_id: str, uniform: Uniform, rules: BookRules | None = None) -> None:
+        self._own_id, self._uniform = own_id, uniform
         self._rules = rules or BookRules()
         self._entries: dict[str, Entry] = {}
         self._connected: set[str] = set()
@@ -94,7 +96,7 @@ class PeerBook:
         self._outbound.discard(peer_id)
         for entry in list(self._entries.values()):
             if entry.peer_id == peer_id:
-                pause_s = self._rules.first_backoff_s * self._dice.uniform(0.5, 1.5)
+                pause_s = self._rules.first_backoff_s * self._uniform(0.5, 1.5)
                 self._put(replace(entry, next_dial_s=max(entry.next_dial_s, now_s + pause_s)))
 
     def note_dialed(self, address: str) -> None:
@@ -113,7 +115,7 @@ class PeerBook:
             del self._entries[address]
             return
         doubled_s = rules.first_backoff_s * 2 ** min(failures - 1, 16)
-        wait_s = min(rules.max_backoff_s, doubled_s) * self._dice.uniform(0.5, 1.5)
+        wait_s = min(rules.max_backoff_s, doubled_s) * self._uniform(0.5, 1.5)
         self._put(replace(entry, failures=failures, next_dial_s=now_s + wait_s))
 
     def get_dials(self, now_s: float) -> list[str]:

@@ -19,7 +19,7 @@ FAST = BookRules(first_backoff_s=0.05, max_backoff_s=0.2)
 
 
 def make_keeper(node: Transport, bootstrap: Sequence[str], saved: list[list[str]] | None = None) -> Keeper:
-    book = PeerBook(node.peer_id, random.Random(1), FAST)
+    book = PeerBook(node.peer_id, random.Random(1).uniform, FAST)
     for address in bootstrap:
         book.add(address)
     persist = (lambda addresses: None) if saved is None else saved.append

@@ -20,7 +20,7 @@ def make_address(number: int, host: str = "10.0.0.1") -> str:
 
 
 def make_book(**rules: float) -> PeerBook:
-    return PeerBook(OWN, random.Random(7), BookRules(**rules))  # type: ignore[arg-type]  # int or float per rule
+    return PeerBook(OWN, random.Random(7).uniform, BookRules(**rules))  # type: ignore[arg-type]  # int or float per rule
 
 
 @pytest.mark.parametrize(
