@@ -203,7 +203,8 @@ async def _open_worker(
     )
     try:
         try:
-            await trio.to_thread.run_sync(worker.start, abandon_on_cancel=True)
+            # mypy loses this keyword behind trio's decorator
+            await trio.to_thread.run_sync(worker.start, abandon_on_cancel=True)  # type: ignore[call-arg]
         except WorkerFailed as error:
             raise UserError(str(error), "", EXIT_WORKER) from error
         yield worker

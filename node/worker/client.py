@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -226,9 +227,9 @@ class WorkerClient:
     # calls
 
     async def _call_async(self, kind: str, arguments: Frame, timeout_s: float = CALL_TIMEOUT_S) -> Frame:
-        return await trio.to_thread.run_sync(
-            lambda: self._call(kind, arguments, timeout_s), abandon_on_cancel=True
-        )
+        blocking = partial(self._call, kind, arguments, timeout_s)
+        # mypy loses this keyword behind trio's decorator
+        return await trio.to_thread.run_sync(blocking, abandon_on_cancel=True)  # type: ignore[call-arg]
 
     def _call(self, kind: str, arguments: Frame, timeout_s: float = CALL_TIMEOUT_S) -> Frame:
         try:
