@@ -98,11 +98,11 @@ class NodeClient:
             raise BadAnswer(f"{method} {target} answered more than {MAX_ANSWER_BYTES} bytes", self.address)
         return self.parse(raw, f"{method} {target}")
 
-    def download(self, path: str, target: Path) -> int:
+    def download(self, path: str, target: Path, timeout_s: float | None = None) -> int:
         """Stream an answer into a new file; returns its bytes. A part of it never stays behind."""
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            with self.open("GET", path, None, None) as response, temporary.open("wb") as file:
+            with self.open("GET", path, None, timeout_s) as response, temporary.open("wb") as file:
                 while chunk := response.read(CHUNK_BYTES):
                     file.write(chunk)
                 if response.length:  # fewer bytes came than the header promised

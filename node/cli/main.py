@@ -1,0 +1,108 @@
+"""The command line's root: its commands, and the one place where errors become words and exit codes.
+
+Imports click and nothing else at start; what a command needs comes with that command.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from node.cli.lazy import Lazy, LazyGroup
+from node.exits import Exit, UserError
+
+DEBUG_VARIABLE = "GRADIENTCOIN_DEBUG"
+PIPE_CLOSED = 141  # what a shell reports for a program whose reader went away
+
+HELP = """A node of a network that trains models and keeps its own books of the work.
+
+\b
+A network on this machine:   gradientcoin testnet up
+A job for it:                gradientcoin job submit examples/digits.toml
+A node of your own:          gradientcoin init && gradientcoin run
+
+Which node a command asks: --node, else GRADIENTCOIN_NODE, else node-0 of the only local network that runs,
+else the node in the default data directory.
+"""
+
+cli = LazyGroup(
+    "gradientcoin",
+    HELP,
+    {
+        "init": Lazy("node.cli.own_node:init", "Make a node's data directory: config and keys."),
+        "run": Lazy("node.cli.own_node:run", "Run the node in the foreground."),
+        "status": Lazy("node.cli.status:status", "What the node does: chain, peers, mining, wallet."),
+        "peers": Lazy("node.cli.status:peers", "Whom the node is connected to."),
+        "testnet": Lazy("node.cli.testnet:testnet", "A network of several nodes on this machine."),
+        "job": Lazy("node.cli.job:job", "Submit training jobs, watch them, fetch results."),
+        "wallet": Lazy("node.cli.wallet:wallet", "Accounts, balances, sending coins."),
+        "chain": Lazy("node.cli.chain:chain", "Look at blocks; export and verify the chain."),
+    },
+)
+
+
+def add_version_option() -> None:
+    option = click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, help="Show the version."
+    )
+    option.callback = lambda ctx, param, value: print_version(ctx, value)
+    cli.params.append(option)
+
+
+def print_version(ctx: click.Context, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"gradientcoin {version('gradientcoin')}")
+        ctx.exit()
+
+
+def main() -> NoReturn:
+    """Console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code. Users see no traceback unless they ask for it."""
+    try:
+        result = cli.main(list(arguments), prog_name="gradientcoin", standalone_mode=False)
+        sys.stdout.flush()
+    except UserError as error:
+        return fail(error.message, error.hint, error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
+        return PIPE_CLOSED
+    except Exception as error:  # the border to the user: a bug is one line, not forty
+        return fail_by_bug(error)
+    return result if isinstance(result, int) else Exit.DONE
+
+
+def fail(message: str, hint: str, code: int) -> int:
+    click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
+    if hint:
+        click.echo(click.style("  try: ", fg="cyan") + hint, err=True)
+    return code
+
+
+def fail_by_bug(error: Exception) -> int:
+    if os.environ.get(DEBUG_VARIABLE):
+        raise error
+    what = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError):
+        return fail(what, "check the file's path, its permissions and free disk space", Exit.FAILED)
+    return fail(
+        f"this should not happen: {what}",
+        f"set {DEBUG_VARIABLE}=1 for the traceback, and report it; node and command line may differ in version",
+        Exit.FAILED,
+    )
+
+
+add_version_option()

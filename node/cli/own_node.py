@@ -1,0 +1,109 @@
+"""`init` and `run`: a node of one's own."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from node.cli.output import print_facts, print_next
+from node.datadir import (
+    CHAINS,
+    CONFIG,
+    DEFAULT_LISTEN,
+    KEY_FILES,
+    NodeConfig,
+    default_data_dir,
+    init_data_dir,
+    load_config,
+)
+from node.lock import LOCK_FILE, hold_lock
+from node.testnet.environment import add_kernel_cache
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the node keeps everything. Default: GRADIENTCOIN_DATA_DIR, else the platform's data directory.",
+)
+
+
+@click.command()
+@data_dir_option
+@click.option("--chain", type=click.Choice(CHAINS), default="local", show_default=True)
+@click.option(
+    "--chain-seed", help="Seed of a local chain: the same seed is the same chain.  [default: local]"
+)
+@click.option("--name", default="node", show_default=True, help="What the node calls itself.")
+@click.option("--listen", default=DEFAULT_LISTEN, show_default=True, metavar="MULTIADDR")
+@click.option("--api-port", type=click.IntRange(0, 65535), default=0, help="Port of the local API; 0 is any.")
+@click.option(
+    "--bootstrap", multiple=True, metavar="MULTIADDR", help="A node to join through; may be repeated."
+)
+@click.option("--mine/--no-mine", default=True, show_default=True, help="Train for blocks.")
+@click.option("--force", is_flag=True, help="Rewrite an existing config; keys are always kept.")
+def init(
+    data_dir: Path | None,
+    chain: str,
+    chain_seed: str | None,
+    name: str,
+    listen: str,
+    api_port: int,
+    bootstrap: tuple[str, ...],
+    mine: bool,
+    force: bool,
+) -> None:
+    """Make a node's data directory: config and keys. The genesis is written at the first start."""
+    if chain_seed is not None and chain != "local":
+        raise click.UsageError(f"--chain-seed is for --chain local only; {chain} has one genesis")
+    directory = (data_dir or default_data_dir()).expanduser().absolute()
+    if force:
+        check_stopped(directory)
+    config = NodeConfig(chain, chain_seed or "local", name, listen, api_port, bootstrap, mine)
+    init_data_dir(directory, config, force=force)
+    click.echo(f"node {name!r} for chain {chain!r} is set up in {directory}")
+    print_facts([("config", directory / CONFIG), *((key, directory / key) for key in KEY_FILES)])
+    click.echo(
+        "wallet.key is the money, identity.key the name in the network: back them up, show them to nobody"
+    )
+    named = f" --data-dir {shlex.quote(str(directory))}" if data_dir else ""
+    print_next(f"gradientcoin run{named}")
+
+
+@click.command()
+@data_dir_option
+@click.option(
+    "--bootstrap", multiple=True, metavar="MULTIADDR", help="A node to join through; may be repeated."
+)
+@click.option("--mine/--no-mine", default=None, help="Train for blocks, whatever the config says.")
+@click.option("--listen", metavar="MULTIADDR", help="Where other nodes reach this one.")
+@click.option("--api-port", type=click.IntRange(0, 65535), help="Port of the local API; 0 is any.")
+def run(
+    data_dir: Path | None,
+    bootstrap: tuple[str, ...],
+    mine: bool | None,
+    listen: str | None,
+    api_port: int | None,
+) -> None:
+    """Run the node in the foreground; Ctrl+C stops it. Flags win over the environment and config.toml."""
+    directory = (data_dir or default_data_dir()).expanduser().absolute()
+    load_config(directory)  # a clear word now instead of a daemon's later
+    argv = ["--data-dir", str(directory)]
+    for address in bootstrap:
+        argv += ["--bootstrap", address]
+    if mine is not None:
+        argv.append("--mine" if mine else "--no-mine")
+    if listen is not None:
+        argv += ["--listen", listen]
+    if api_port is not None:
+        argv += ["--api-port", str(api_port)]
+    environment = add_kernel_cache(dict(os.environ))
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "node.app", *argv], environment)
+
+
+def check_stopped(directory: Path) -> None:
+    """Raise UserError while a daemon holds the directory."""
+    if (directory / LOCK_FILE).exists():
+        with hold_lock(directory):
+            return

@@ -1,0 +1,247 @@
+"""`testnet`: up, status, logs, down: a network of several nodes on this machine."""
+
+import shlex
+from pathlib import Path
+
+import click
+
+from node.cli.banner import print_banner
+from node.cli.logs import print_logs
+from node.cli.output import count_of, print_json, print_table, shorten, warn
+from node.exits import Exit, UserError
+from node.rpc.client import Json
+from node.rpc.errors import ClientError
+from node.testnet.network import MAX_NODES, READY_TIMEOUT_S, Testnet
+from node.testnet.state import FOLDER, STATE_FILE, find_networks, find_running_networks
+
+DEFAULT_NAME = "local"
+PROBE_TIMEOUT_S = 3.0
+
+name_option = click.option("--name", help=f"The network's name, and its folder under {FOLDER}.")
+dir_option = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"Its directory.  [default: {FOLDER}/<name> in the current directory]",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def testnet() -> None:
+    """A network of several nodes on this machine."""
+
+
+testnet.__test__ = False  # type: ignore[attr-defined]  # pytest would take the name for a test
+
+
+@testnet.command()
+@click.option("-n", "--nodes", type=click.IntRange(1, MAX_NODES), default=4, show_default=True)
+@click.option(
+    "--seed", help="Seed of the chain: the same seed is the same chain.  [default: the network's name]"
+)
+@name_option
+@dir_option
+@click.option(
+    "--timeout", type=float, default=READY_TIMEOUT_S, show_default=True, help="Seconds for a node to start."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")
+def up(
+    nodes: int, seed: str | None, name: str | None, directory: Path | None, timeout: float, as_json: bool
+) -> None:
+    """Start a network, or start it again where it was; its nodes run until `testnet down`."""
+    path = (directory or FOLDER / (name or DEFAULT_NAME)).absolute()
+    path.mkdir(parents=True, exist_ok=True)
+    network = open_network(path, name, seed)
+    with network.lock():
+        if network.running():
+            raise UserError(
+                f"the network {network.state.name!r} runs already in {path} ({', '.join(network.running())})",
+                "see it: gradientcoin testnet status; stop it: gradientcoin testnet down; "
+                "another one beside it: --name OTHER",
+                Exit.LOCKED,
+            )
+        warn(f"starting {count_of(max(nodes, len(network.names())), 'node')} in {path}")
+        network.up(nodes, lambda node, seconds: warn(f"  {node} is ready after {seconds:.1f} s"), timeout)
+    if as_json:
+        print_json(describe(network))
+    else:
+        print_banner(network)
+
+
+def open_network(path: Path, name: str | None, seed: str | None) -> Testnet:
+    """The network in a directory, or a new one."""
+    if not (path / STATE_FILE).exists():
+        name = name or path.name
+        return Testnet.create(path, name, seed or name)
+    network = Testnet.load(path)
+    if seed is not None and seed != network.state.seed:
+        raise UserError(
+            f"the network in {path} has the seed {network.state.seed!r}, not {seed!r}",
+            "leave out --seed to continue it; or --name OTHER for a new one; "
+            f"or delete it: gradientcoin testnet down --delete --dir {shlex.quote(str(path))}",
+            Exit.USAGE,
+        )
+    return network
+
+
+@testnet.command()
+@name_option
+@dir_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")
+def status(name: str | None, directory: Path | None, as_json: bool) -> int:
+    """What each node does, and whether they agree. Exit code 4 if none runs."""
+    network = Testnet.load(find_network(name, directory))
+    answer = describe(network)
+    if as_json:
+        print_json(answer)
+    else:
+        print_status(network, answer)
+    return Exit.DONE if network.running() else Exit.NOT_RUNNING
+
+
+def describe(network: Testnet) -> Json:
+    nodes = [describe_node(network, name) for name in network.names()]
+    return {
+        "name": network.state.name,
+        "seed": network.state.seed,
+        "directory": str(network.directory),
+        "nodes": nodes,
+    }
+
+
+def describe_node(network: Testnet, name: str) -> Json:
+    """A node's process and, where it answers, its status."""
+    node = network.state.nodes[name]
+    pid = node.process.pid if node.process is not None and node.is_running() else None
+    entry: Json = {
+        "name": name,
+        "data_dir": str(network.data_dir(name)),
+        "pid": pid,
+        "status": None,
+        "error": None,
+    }
+    if pid is None:
+        entry["error"] = "stopped" if node.process is None else "ended by itself"
+        return entry
+    try:
+        entry["status"] = network.client(name).get("/v1/status", timeout_s=PROBE_TIMEOUT_S)
+    except ClientError as error:
+        entry["error"] = error.message
+    return entry
+
+
+def print_status(network: Testnet, answer: Json) -> None:
+    click.echo(
+        f"{click.style(network.state.name, bold=True)}  seed {network.state.seed!r}  {network.directory}\n"
+    )
+    print_table(
+        ("NODE", "PID", "STATE", "HEIGHT", "HEAD", "PEERS", "RUNS/S", "BLOCKS", "API"),
+        [get_row(node) for node in answer["nodes"]],
+    )
+    for node in answer["nodes"]:
+        if node["error"]:
+            click.echo(f"  {node['name']}: {node['error']}; logs: gradientcoin testnet logs {node['name']}")
+    click.echo(f"\n{judge(answer)}")
+
+
+def get_row(node: Json) -> tuple[object, ...]:
+    status = node["status"]
+    if status is None:
+        return (node["name"], node["pid"] or "-", "-", "-", "-", "-", "-", "-", "-")
+    head, mining = status["head"], status["mining"]
+    return (
+        node["name"],
+        node["pid"],
+        status["state"],
+        head["height"],
+        shorten(head["hash"]),
+        status["peers"],
+        f"{mining['runs_per_s']:.1f}",
+        mining["blocks"],
+        status["api"],
+    )
+
+
+def judge(answer: Json) -> str:
+    """Whether the nodes are on one chain, as far as one glance at each can say."""
+    heads = {node["status"]["head"]["hash"] for node in answer["nodes"] if node["status"]}
+    alone = [node["name"] for node in answer["nodes"] if node["status"] and not node["status"]["peers"]]
+    if not heads:
+        return "no node runs; start them: gradientcoin testnet up"
+    if alone and len(answer["nodes"]) > 1:
+        return f"without any peer: {', '.join(alone)}"
+    if len(heads) == 1:
+        return "all on one head"
+    heights = [node["status"]["head"]["height"] for node in answer["nodes"] if node["status"]]
+    return f"{len(heads)} heads at heights {min(heights)} to {max(heights)}: normal for a moment, not for a minute"
+
+
+@testnet.command()
+@click.argument("node", required=False)
+@name_option
+@dir_option
+@click.option("-f", "--follow", is_flag=True, help="Go on as the logs grow; Ctrl+C ends it.")
+@click.option("-n", "--lines", type=click.IntRange(1), default=40, show_default=True)
+def logs(node: str | None, name: str | None, directory: Path | None, follow: bool, lines: int) -> None:
+    """The log of NODE (node-1, or 1), or of all nodes by time."""
+    network = Testnet.load(find_network(name, directory))
+    wanted = f"node-{node}" if node and node.isdigit() else node
+    if wanted and wanted not in network.names():
+        raise UserError(
+            f"the network {network.state.name!r} has no node {node!r}: it has {', '.join(network.names())}",
+            exit_code=Exit.NOT_FOUND,
+        )
+    print_logs([network.data_dir(item) for item in ([wanted] if wanted else network.names())], lines, follow)
+
+
+@testnet.command()
+@name_option
+@dir_option
+@click.option(
+    "--delete", is_flag=True, help="Delete its directory too: chains, keys and logs of all its nodes."
+)
+def down(name: str | None, directory: Path | None, delete: bool) -> int:
+    """Stop all nodes of a network; `up` starts them again where they were."""
+    network = Testnet.load(find_network(name, directory))
+    with network.lock():
+        count = len(network.running())
+        killed = network.stop()
+        left = network.list_left_over()
+        if left:
+            raise UserError(
+                f"processes of the network are still there: {left}",
+                f"end them: kill -9 {' '.join(map(str, left))}",
+            )
+        if delete:
+            network.remove()
+    click.echo(
+        f"stopped {count_of(count, 'node')} of {network.state.name!r}" + (", deleted it" if delete else "")
+    )
+    if killed:
+        warn(f"did not stop by themselves, and were killed: {', '.join(killed)}")
+    return Exit.DONE
+
+
+def find_network(name: str | None, directory: Path | None) -> Path:
+    """The directory of the network that is meant: named, else the only one that runs, else the only one there is."""
+    if directory is not None:
+        return directory.absolute()
+    networks = find_networks(Path.cwd())
+    if name is not None:
+        if name not in networks:
+            raise no_network(f"no local network {name!r}", list(networks))
+        return networks[name]
+    candidates = find_running_networks(Path.cwd()) or networks
+    if len(candidates) == 1:
+        return next(iter(candidates.values()))
+    if not candidates:
+        raise no_network("no local network", [])
+    raise UserError(f"several local networks: {', '.join(candidates)}", "name one: --name NAME", Exit.USAGE)
+
+
+def no_network(what: str, known: list[str]) -> UserError:
+    return UserError(
+        f"{what} in {Path.cwd()} or above it (looked for {FOLDER}/*/{STATE_FILE}; there: {', '.join(known) or 'none'})",
+        "start one: gradientcoin testnet up, or give its directory: --dir DIR",
+        Exit.NOT_FOUND,
+    )

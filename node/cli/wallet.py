@@ -1,0 +1,104 @@
+"""`wallet`: list, balance, send."""
+
+import time
+
+import click
+
+from node.cli.options import connect, reading
+from node.cli.output import format_coins, parse_coins, print_facts, print_json, print_next, print_table, warn
+from node.exits import Exit, UserError
+from node.rpc.client import Json, NodeClient, quote_part
+
+WAIT_S = 120.0
+POLL_S = 0.5
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def wallet() -> None:
+    """Accounts, balances, sending coins."""
+
+
+@wallet.command("list")
+@reading
+def list_accounts(node: str | None, as_json: bool) -> None:
+    """The node's own account and, on a local chain, the funded ones."""
+    answer = connect(node).get("/v1/wallet")
+    if as_json:
+        print_json(answer)
+        return
+    print_table(
+        ("NAME", "ADDRESS", "COINS", "MATURING"),
+        [
+            (item["name"], item["address"], format_coins(item["balance"]), format_coins(item["immature"]))
+            for item in answer["accounts"]
+        ],
+    )
+
+
+@wallet.command()
+@click.argument("account", required=False)
+@reading
+def balance(account: str | None, node: str | None, as_json: bool) -> None:
+    """What an ACCOUNT (name or address) holds; without it, the node's own."""
+    client = connect(node)
+    accounts = client.get("/v1/wallet")["accounts"]
+    answer = find_account(accounts, account) or client.get(f"/v1/accounts/{quote_part(account or '')}")
+    if as_json:
+        print_json(answer)
+        return
+    click.echo(f"{format_coins(answer['balance'])} coins")
+    print_facts([("maturing", f"{format_coins(answer['immature'])} coins"), ("address", answer["address"])])
+
+
+def find_account(accounts: list[Json], wanted: str | None) -> Json | None:
+    """An account of the wallet by name or address; its first one where none is named."""
+    for account in accounts:
+        if wanted is None or wanted in (account["name"], account["address"]):
+            return account
+    return None
+
+
+@wallet.command()
+@click.argument("to")
+@click.argument("amount")
+@click.option(
+    "--from", "sender", metavar="ACCOUNT", help="Who pays: name or address.  [default: the node's own]"
+)
+@click.option("--memo", help="At most 64 bytes, on the chain for all to read.")
+@click.option("--wait", is_flag=True, help="Wait until it is in a block.")
+@reading
+def send(
+    to: str, amount: str, sender: str | None, memo: str | None, wait: bool, node: str | None, as_json: bool
+) -> None:
+    """Send AMOUNT coins TO an address, or to an account of this wallet by name."""
+    units = parse_coins(amount)
+    client = connect(node)
+    named = find_account(client.get("/v1/wallet")["accounts"], to)
+    body = {"to": named["address"] if named else to, "amount": str(units)}
+    body |= {key: value for key, value in (("from", sender), ("memo", memo)) if value}
+    answer = client.post("/v1/wallet/send", body)
+    if wait:
+        answer = wait_confirmed(client, answer["txid"])
+    if as_json:
+        print_json(answer)
+        return
+    state = f"in block {answer['height']}" if wait else "sent, waits for a block"
+    click.echo(f"{format_coins(units)} coins to {body['to']}: {state}")
+    print_facts([("transaction", answer["txid"])])
+    print_next(f"gradientcoin chain show {answer['txid']}")
+
+
+def wait_confirmed(client: NodeClient, txid: str) -> Json:
+    """Ask until the transaction is in a block; raises UserError after WAIT_S."""
+    deadline = time.monotonic() + WAIT_S
+    warn(f"waiting for transaction {txid} to come into a block")
+    while time.monotonic() < deadline:
+        answer = client.get(f"/v1/transactions/{quote_part(txid)}")
+        if answer["state"] == "confirmed":
+            return answer
+        time.sleep(POLL_S)
+    raise UserError(
+        f"transaction {txid} was sent, and is in no block after {WAIT_S:g} s",
+        f"look again: gradientcoin chain show {txid}",
+        Exit.TIMEOUT,
+    )
