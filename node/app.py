@@ -274,7 +274,7 @@ async def _run_services(
 
 
 def _make_keeper(settings: Settings, transport: Transport, chain_id: bytes) -> Keeper:
-    book = PeerBook(transport.peer_id, random.Random(secrets.randbits(64)))
+    book = PeerBook(transport.peer_id, random.Random(secrets.randbits(64)).uniform)
     path = settings.data_dir / PEERS_FILE
     for address in (*settings.bootstrap, *_read_peers(path)):
         book.add(address)
