@@ -1,0 +1,192 @@
+"""What a node may ask of the engine, and what it is refused."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.training.problems import PROBLEMS, SEED, make_problem
+from training.engine import Engine, Task
+from training.errors import BadInput, TaskRefused
+from training.exact import selftest
+from training.exact.counter import get_word, open_stream
+from training.hashing import compute_tagged_hash
+from training.objectives import heartbeat
+
+DIGITS = ("attention_regression", (8, 8, 10, 1, 1))
+PROBLEM = make_problem(*DIGITS, shard=16, rates=((1, 9), (1, 9)), judge=64)
+
+
+def test_facts_of_the_digits_task() -> None:
+    problem = make_problem(*DIGITS, shard=64, rates=((1, 9), (1, 9)), steps=4, train=64, judge=64)
+    facts = problem.make_engine().inspect(problem.task)
+    rows, d, c, tokens = 64 * 8, 64, 10, 8
+    forward = rows * (d * d + 2 * d * tokens + d * c)
+    step = forward + rows * (c * d + 2 * d * tokens) + rows * d * d + rows * d * c
+    entries = rows * (4 * d + 2 * tokens + c) + d * d + d * c
+    assert facts.work == 4 * (step + 4 * entries) + 2 * forward
+    assert (facts.train_count, facts.judge_count, facts.parameter_count) == (64, 64, d * d + d * c)
+
+
+def test_work_of_the_heartbeat_is_a_fifth_of_the_standard_unit() -> None:
+    assert Engine(lambda _: b"").heartbeat_work() == heartbeat.WORK == 3_350_528
+
+
+def test_initial_weights_are_the_low_bits_of_a_stream() -> None:
+    facts = PROBLEM.make_engine().inspect(PROBLEM.task)
+    stream = open_stream(SEED, "weights")
+    expected = [get_word(stream, j) % 2**20 - 2**19 for j in range(facts.parameter_count)]
+    assert np.frombuffer(facts.weights, "<i8").tolist() == expected
+
+
+def test_digest_covers_trace_and_delta() -> None:
+    run = PROBLEM.make_engine().run(PROBLEM.task, PROBLEM.weights, SEED)
+    assert len(run.delta) == len(PROBLEM.weights)
+    assert run.digest != compute_tagged_hash("gc/delta", bytes(8), run.delta)
+
+
+def test_another_seed_is_another_run() -> None:
+    engine = PROBLEM.make_engine()
+    runs = [engine.run(PROBLEM.task, PROBLEM.weights, hashlib.sha256(bytes([i])).digest()) for i in range(8)]
+    assert len({run.digest for run in runs}) == len({run.delta for run in runs}) == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"objective": "sorting"}, "objective"),
+        ({"params": (8, 8, 10, 1)}, "params"),
+        ({"params": (65, 1, 10, 0, 1)}, "params tokens"),
+        ({"params": (8, 33, 10, 1, 1)}, "params width"),
+        ({"params": (8, 0, 10, 1, 1)}, "params width"),
+        ({"params": (8, 8, 129, 1, 1)}, "params outputs"),
+        ({"params": (8, 8, 10, 2, 1)}, "params placement"),
+        ({"params": (8, 8, 10, 1, 2)}, "params targets"),
+        ({"params": (8, 8, 9, 1, 0)}, "data"),
+        ({"steps": 1}, "steps"),
+        ({"steps": 65}, "steps"),
+        ({"shard": 0}, "shard"),
+        ({"shard": 25}, "shard"),
+        ({"shard": 513}, "shard"),
+        ({"shard": 4097}, "shard"),
+        ({"rates": ((1, 9),)}, "rates"),
+        ({"rates": ((1, 9), (0, 9))}, "rates 1 mantissa"),
+        ({"rates": ((4096, 9), (1, 9))}, "rates 0 mantissa"),
+        ({"rates": ((1, 49), (1, 9))}, "rates 0 shift"),
+        ({"sample": 15}, "sample"),
+        ({"sample": 17}, "sample"),
+        ({"sample": 63}, "sample"),
+        ({"sample": 4097}, "sample"),
+        ({"data_size": 3}, "data_size"),
+        ({"data_cid": bytes(36)}, "data_cid"),
+    ],
+)
+def test_task_outside_its_domain_is_refused_by_field(changes: dict[str, object], field: str) -> None:
+    task = replace(PROBLEM.task, **changes)  # type: ignore[arg-type]  # each value has its field's type
+    with pytest.raises(TaskRefused) as refusal:
+        PROBLEM.make_engine().inspect(task)
+    assert refusal.value.field == field
+
+
+@pytest.mark.parametrize("sample", [16, 64, 4096])
+def test_sample_is_a_quarter_or_everything(sample: int) -> None:
+    task = replace(PROBLEM.task, sample=sample)
+    engine = PROBLEM.make_engine()
+    engine.inspect(task)
+    delta = engine.run(task, PROBLEM.weights, SEED).delta
+    settled = engine.settle(task, PROBLEM.weights, [delta], SEED)
+    assert settled.sample_count == min(sample, 64)
+    assert settled.split_count == 64
+    if sample >= 64:
+        assert settled.split_loss == settled.losses[settled.scale_index]
+
+
+def test_large_judging_split_is_not_looked_at_whole() -> None:
+    problem = make_problem(*DIGITS, shard=16, rates=((1, 9), (1, 9)), judge=65)
+    engine = problem.make_engine()
+    settled = engine.settle(
+        problem.task, problem.weights, [engine.run(problem.task, problem.weights, SEED).delta], SEED
+    )
+    assert (settled.split_loss, settled.split_count) == (0, 0)
+
+
+@pytest.mark.parametrize("weights", [b"", PROBLEM.weights[:-1], PROBLEM.weights + bytes(8)])
+def test_weights_of_the_wrong_size_are_refused(weights: bytes) -> None:
+    with pytest.raises(BadInput, match="weights"):
+        PROBLEM.make_engine().run(PROBLEM.task, weights, SEED)
+
+
+def test_weights_out_of_range_are_refused() -> None:
+    weights = (2**27).to_bytes(8, "little") + PROBLEM.weights[8:]
+    with pytest.raises(BadInput, match="weights"):
+        PROBLEM.make_engine().run(PROBLEM.task, weights, SEED)
+
+
+def test_shard_of_the_largest_size_runs() -> None:
+    problem = make_problem(
+        "softmax_regression", (2, 2, 0, 1), shard=4096, rates=((1, 12),), train=4096, input_bits=16
+    )
+    runs = {
+        path: problem.make_engine(path).run(problem.task, problem.weights, SEED)
+        for path in ("fused", "portable")
+    }
+    assert runs["fused"] == runs["portable"]
+
+
+def test_caches_are_bounded() -> None:
+    blobs = {
+        problem.task.data_cid: problem
+        for problem in (
+            make_problem(*DIGITS, shard=4, rates=((1, 9), (1, 9)), train=100 + n) for n in range(5)
+        )
+    }
+    loads: list[bytes] = []
+
+    def load(cid: bytes) -> bytes:
+        loads.append(cid)
+        return blobs[cid].blob
+
+    engine = Engine(load, cache_bytes=40_000)
+    for _ in range(2):
+        for problem in blobs.values():
+            engine.inspect(problem.task)
+            engine.inspect(problem.task)
+    assert len(loads) == 10
+    assert engine._count_bytes() <= 40_000
+    for i in range(10):
+        engine.heartbeat(bytes([i]) * 32, SEED)
+    assert len(engine._heartbeats) <= 4
+
+
+@pytest.mark.parametrize("name", ["attention positional classes", "softmax classes", "softmax keys rows"])
+def test_predicted_class_has_the_largest_output(name: str) -> None:
+    problem = PROBLEMS[name]()
+    engine = problem.make_engine()
+    task: Task = problem.task
+    prepared = engine._prepare(task)
+    shape = prepared.objective.layout.inputs
+    inputs = prepared.data.judge.inputs.reshape(-1, *shape)
+    classes = engine.predict(task, problem.weights, inputs)
+    assert classes.shape == (16,)
+    assert engine.accuracy(task, problem.weights, inputs, classes) == (16, 16)
+    assert engine.accuracy(task, problem.weights, inputs, classes + 1) == (0, 16)
+    with pytest.raises(BadInput, match="inputs"):
+        engine.predict(task, problem.weights, inputs[:, :1])
+
+
+def test_equal_outputs_are_the_lowest_class() -> None:
+    zero = bytes(len(PROBLEM.weights))
+    classes = PROBLEM.make_engine().predict(PROBLEM.task, zero, np.ones((3, 8, 8), np.int64))
+    assert classes.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("path", ["fused", "portable"])
+def test_self_test_passes(path: selftest.Path) -> None:
+    selftest.check_machine(path)
+
+
+def test_self_test_names_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selftest, "EXP_DIGEST", "something else")
+    with pytest.raises(selftest.SelfTestFailed, match="'exp' failed: something else expected"):
+        selftest.check_machine("portable")

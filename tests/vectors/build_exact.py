@@ -1,0 +1,180 @@
+"""Vectors of exact arithmetic: primitives, tickets, a settlement, as JSON files `exact_*.json` beside this file.
+
+`python scripts/make_vectors.py exact` writes them. They are consensus: a change in one is a change of the protocol.
+Bytes are hexadecimal; integers that JSON readers would round are decimal text; floats are the hexadecimal of C99.
+"""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tests.training.problems import PROBLEMS, SEED
+from training.engine import Engine, Run
+from training.exact import counter, functions, integers
+from training.exact.trace import Trace
+from training.settlement import merge_deltas
+
+FOLDER = Path(__file__).parent
+EXACT_IN_JSON = 2**53
+PATHS = ("fused", "portable")
+SEEDS = (bytes(32), SEED)
+Json = dict[str, Any]  # Any: whatever JSON holds
+
+
+def build(path: str = "portable") -> dict[str, Json]:
+    """Return the contents of the files by their names without `.json`, computed by one of the two paths."""
+    return {
+        "exact_primitives": {
+            "random": _random(),
+            "exp": [[x.hex(), y.hex()] for x, y in _exp()],
+            "softmax": _softmax(),
+            "half_even": _half_even(),
+            "clip": _clip(),
+        },
+        "exact_tickets": {
+            "heartbeat": build_heartbeats(path),
+            "tasks": [_task(name, path) for name in PROBLEMS],
+        },
+        "exact_settlements": {"tasks": [_settlement(name, path) for name in PROBLEMS]},
+    }
+
+
+def write() -> None:
+    for name, content in build().items():
+        (FOLDER / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def build_heartbeats(path: str) -> list[Json]:
+    engine = Engine(_no_blob, path)  # type: ignore[arg-type]  # one of PATHS
+    return [
+        {"parent": parent.hex(), "seed": seed.hex()} | _run(engine.heartbeat(parent, seed))
+        for parent in SEEDS
+        for seed in SEEDS
+    ]
+
+
+def _random() -> list[Json]:
+    rows: list[Json] = []
+    for seed, label in ((SEED, "dither"), (SEED, "noise/1"), (bytes(32), "shard")):
+        stream = counter.open_stream(seed, label)
+        words = [counter.get_word(stream, i) for i in range(8)]
+        assert [word % 2**64 for word in counter.make_words(stream, 8).tolist()] == words
+        rows.append(
+            {
+                "seed": seed.hex(),
+                "label": label,
+                "stream": str(stream),
+                "words": [str(word) for word in words],
+                "dither": counter.make_dither(stream, 20).tolist(),
+                "noise": counter.make_noise(stream, 20).tolist(),
+                "sample_12_of_20": counter.draw_sample(stream, 20, 12),
+                "sample_3_of_1000000": counter.draw_sample(stream, 1_000_000, 3),
+            }
+        )
+    trace = Trace()
+    trace.add(torch.tensor([0.0, -1.0, 2.0**50, -(2.0**50)], dtype=torch.float64))
+    rows.append({"trace_of": ["0", "-1", str(2**50), str(-(2**50))], "trace": str(trace.total)})
+    return rows
+
+
+def _exp() -> list[tuple[float, float]]:
+    edges = [
+        0.0,
+        -(2.0**-60),
+        -0.25,
+        -0.34657359027997264,
+        -0.6931471805599453,
+        -1.0,
+        -20.79,
+        -40.0,
+        -41.0,
+        -1e300,
+    ]
+    drawn = [-abs(n) * 2.0**-34 for n in counter.make_uniform(5, 40, 40).tolist()]
+    x = edges + drawn
+    return list(zip(x, functions.exp(torch.tensor(x, dtype=torch.float64)).tolist(), strict=True))
+
+
+def _softmax() -> list[Json]:
+    scores = [[0, 0, 0], [2**49, -(2**49), 2**49 - 2**25], [5, 2**26, 2**27 + 12345], [-7, -8, -9]]
+    rows = functions.softmax(torch.tensor(scores, dtype=torch.float64), 26).tolist()
+    return [
+        {"f": 26, "scores": [str(s) for s in a], "result": [int(p) for p in b]}
+        for a, b in zip(scores, rows, strict=True)
+    ]
+
+
+def _half_even() -> list[Json]:
+    values = [0, 1, -1, 2, 3, 4, -4, -6, 5, -5, 7, 12, 20, 2**61 - 1, -(2**61) + 4]
+    array = np.array(values, np.int64)
+    shifted = {str(bits): _text(integers.shift_half_even(array, bits)) for bits in (0, 1, 3, 20)}
+    divided = {str(n): _text(integers.divide_half_even(array, n)) for n in (1, 2, 3, 8, 10)}
+    return [{"values": [str(v) for v in values], "shifted": shifted, "divided": divided}]
+
+
+def _clip() -> list[Json]:
+    rows = [[3, 4, 0], [6, 8, -1], [2**20, 5, 7], [300, -401, 0], [0, 0, 0]]
+    deltas = [np.array(row, np.int64) for row in rows]
+    clipped = [delta.tolist() for delta in integers.clip_to_median(deltas)]
+    return [{"deltas": rows, "clipped": clipped, "mean": merge_deltas(deltas).tolist()}]
+
+
+def _task(name: str, path: str) -> Json:
+    problem = PROBLEMS[name]()
+    engine = problem.make_engine(path)
+    task, facts = problem.task, engine.inspect(problem.task)
+    return {
+        "name": name,
+        "objective": task.objective,
+        "params": list(task.params),
+        "init_seed": task.init_seed.hex(),
+        "steps": task.steps,
+        "shard": task.shard,
+        "rates": [list(rate) for rate in task.rates],
+        "sample": task.sample,
+        "blob": problem.blob.hex(),
+        "data_cid": task.data_cid.hex(),
+        "work": facts.work,
+        "initial_weights_sha256": sha256(facts.weights).hexdigest(),
+        "weights": "initial" if problem.weights == facts.weights else problem.weights.hex(),
+        "runs": [{"seed": seed.hex()} | _run(engine.run(task, problem.weights, seed)) for seed in SEEDS],
+    }
+
+
+def _settlement(name: str, path: str) -> Json:
+    problem = PROBLEMS[name]()
+    engine = problem.make_engine(path)
+    deltas = [engine.run(problem.task, problem.weights, bytes([i]) * 32).delta for i in range(3)]
+    settled = engine.settle(problem.task, problem.weights, deltas, SEED)
+    return {
+        "task": name,
+        "run_seeds": [(bytes([i]) * 32).hex() for i in range(3)],
+        "sample_seed": SEED.hex(),
+        "weights_sha256": sha256(settled.weights).hexdigest(),
+        "scale": settled.scale,
+        "losses": [str(loss) for loss in settled.losses],
+        "sample_count": settled.sample_count,
+        "split_loss": str(settled.split_loss),
+        "split_count": settled.split_count,
+    }
+
+
+def _run(run: Run) -> Json:
+    return {
+        "digest": run.digest.hex(),
+        "before": str(run.before),
+        "after": str(run.after),
+        "delta": run.delta[:128].hex(),  # the first sixteen entries; the digest covers all
+    }
+
+
+def _text(array: integers.Integers) -> list[str]:
+    return [str(n) for n in array.tolist()]
+
+
+def _no_blob(cid: bytes) -> bytes:
+    raise AssertionError(cid)
