@@ -6,6 +6,7 @@ Several processes may read one store; one writes. Bytes are hashed again on ever
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from ledger.errors import LedgerError, MissingBlobs
@@ -34,13 +35,19 @@ class BlobStore:
         path = self.path_of(cid)
         if path.is_file() and check_cid(cid, path.read_bytes()):
             return cid
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(temporary, "wb") as file:
-            file.write(blob)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if not path.parent.is_dir():
+            path.parent.mkdir(exist_ok=True)
+            _sync_folder(self._root)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(blob)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         _sync_folder(path.parent)
         return cid
 

@@ -7,14 +7,21 @@ Source: docs/protocol.md, sections 3, 5, 8; in the manner of consensus-specs' `o
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ledger.archive import (
+    PRUNE_EVERY,
+    choose_evicted,
+    load_delta,
+    load_weights,
+    make_steps,
+    prune,
+    store_effects,
+)
 from ledger.blobs import BlobStore
 from ledger.blocks import (
-    HEARTBEAT,
     Block,
     Header,
     check_body,
@@ -25,27 +32,27 @@ from ledger.blocks import (
 from ledger.difficulty import next_target, threshold
 from ledger.errors import InvalidBlock, InvalidHeader, LedgerError, MissingBlobs, UnknownParent
 from ledger.genesis import Genesis
-from ledger.history import SettlementRecord, TicketPlace, decode_settlement, encode_settlement
+from ledger.history import SettlementRecord, decode_settlement
 from ledger.index import BlockIndex, Entry
 from ledger.params import ChainParams
+from ledger.records import JOB, JobRecord, decode_job
 from ledger.state import Overlay, State, check_supply
 from ledger.storage import BlockRow, Storage
 from ledger.transition import (
-    BlockEffects,
     Rules,
     apply_block,
     check_ticket_claim,
     genesis_state,
+    list_sidecars,
     replay_ticket,
-    sidecars_of,
 )
-from ledger.undo import Undo, WeightStep, decode_undo, make_step, take_step_back
+from ledger.undo import Undo, decode_undo, take_step_back
 from ledger.work import WorkVerifier
 
 JUDGE_DEPTH = 8  # blocks below the head on whose state a header can still be judged
-DELTAS_KEPT = 1024  # blocks: a reorganisation deeper than this finds no deltas to settle with
-PRUNE_EVERY = 16  # blocks
-MAX_SIDE_BLOCKS = 10_000  # stored blocks off the main chain
+MAX_SIDE_BLOCKS = (
+    4096  # stored blocks off the main chain; of more, the branches with the least work are dropped
+)
 
 
 class NotYet(LedgerError):
@@ -75,6 +82,7 @@ class Chain:
         self._storage = storage
         self.rules = Rules(genesis.chain_id, genesis.params, verifier, self.load_weights, self._load_delta)
         self.index = BlockIndex(genesis.chain_id)
+        self._touched = False  # whether memory has left the database's last committed state
         self._open()
 
     @property
@@ -94,11 +102,17 @@ class Chain:
             self._create()
         elif stored != self.genesis.encode():
             raise LedgerError("the database belongs to another chain: use its own data directory")
-        self._state = State(self._storage.load_state())
         for row in self._storage.iterate_blocks():
             self.index.add(decode_header(row.header), bool(row.invalid))
+        self._load_head()
+        try:
+            check_supply(self._state.entries().items())
+        except InvalidBlock as error:
+            raise LedgerError(f"the database is damaged: {error}") from error
+
+    def _load_head(self) -> None:
+        self._state = State(self._storage.load_state())
         self.index.main = [self.genesis.chain_id, *(h for _, h in self._storage.iterate_main())]
-        check_supply(self._state.entries().items())
 
     def _create(self) -> None:
         with self._storage.transaction():
@@ -140,6 +154,7 @@ class Chain:
         if not verify_header_signature(header, signature, self.genesis.chain_id):
             raise InvalidHeader("signature: not the miner's")
         state = self._view_at(header.work.parent)
+        _check_state_root(header, self._root_after(header.work.parent))
         check_ticket_claim(state, header, self.rules)
         replay_ticket(state, header, self.rules)
 
@@ -153,13 +168,21 @@ class Chain:
             changes |= self._load_undo(self.index.main[height]).changes
         return Overlay(self._state, changes)
 
+    def _root_after(self, block_hash: bytes) -> bytes:
+        """Return the state root after a main-chain block: the next one's header has it."""
+        if block_hash == self.head.hash:
+            return self._state.root
+        header, _ = self._load_header(self.index.main[self.index[block_hash].height + 1])
+        return header.work.state_root
+
     # adding blocks
 
     def add_block(self, block: Block, now_ms: int) -> Added:
         """Check and keep a block; make it the head if it then has the most work.
 
         InvalidHeader and InvalidBlock: wrong for ever. DamagedBody: this copy only. UnknownParent, NotYet: not now.
-        MissingBlobs: the block is kept and parked; add it again once they are there.
+        MissingBlobs: the block is kept and parked; add it again once they are there. After any failure the head is
+        what it was; a good block below the failing one connects when it is added again.
         """
         known = self.index.get(block.hash)
         if known is not None and known.invalid:
@@ -175,13 +198,24 @@ class Chain:
         return Added(known is not None, connected, disconnected)
 
     def _keep(self, block: Block) -> None:
-        if len(self.index) - len(self.index.main) > MAX_SIDE_BLOCKS:
-            raise LedgerError(f"more than {MAX_SIDE_BLOCKS} blocks off the main chain; this one is not kept")
         header = block.header
         row = BlockRow(block.hash, header.work.height, header.work.parent, header.encode(), 0)
+        evicted = self._choose_evicted(header.work.parent)
         with self._storage.transaction():
+            for entry in evicted:
+                self._storage.delete_block(entry.hash)
             self._storage.put_block(row, block.encode())
+        for entry in evicted:
+            self.index.remove(entry.hash)
         self.index.add(header)
+
+    def _choose_evicted(self, parent: bytes) -> list[Entry]:
+        """Return the blocks off the main chain to drop before a child of `parent` is kept, its ancestors never."""
+        if len(self.index) - len(self.index.main) < MAX_SIDE_BLOCKS:
+            return []
+        _, branch = self.index.path_from_main(self.index[parent])
+        needed = {entry.hash for entry in branch}
+        return [e for e in choose_evicted(self.index, MAX_SIDE_BLOCKS // 2) if e.hash not in needed]
 
     def _reorganise(self, tip: Entry) -> tuple[tuple[Block, ...], tuple[Block, ...]]:
         """Make `tip` the head, or raise and leave everything as it was."""
@@ -197,34 +231,33 @@ class Chain:
                     block = self._load_block(entry.hash)
                     self._connect(block)
                     connected.append(block)
+                if any(e.height % PRUNE_EVERY == 0 for e in branch):
+                    state, keep = self._state, self.params.versions_kept
+                    prune(self._storage, state.entries(), state.active_jobs, self.head.height, keep)
         except (InvalidHeader, InvalidBlock):
             self._mark_invalid(entry.hash)
             raise
-        if self.head.height % PRUNE_EVERY == 0:
-            self._prune()
         return tuple(connected), tuple(disconnected)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
-        main = list(self.index.main)
+        self._touched = False
         try:
             with self._storage.transaction():
                 yield
         except BaseException:
-            self._state = State(self._storage.load_state())
-            self.index.main = main
+            if self._touched:
+                self._load_head()
             raise
 
     def _connect(self, block: Block) -> None:
+        _check_state_root(block.header, self._state.root)
         self._require_sidecars(block)
-        if block.header.work.state_root != self._state.root:
-            raise InvalidBlock(
-                f"state root: expected {self._state.root.hex()}, got {block.header.work.state_root.hex()}"
-            )
         overlay = Overlay(self._state)
         effects = apply_block(overlay, block, self.rules)
-        self._store_effects(block, effects)
-        steps = tuple(self._steps_of(effects))
+        store_effects(self._storage, block, effects, self.index.main)
+        steps = tuple(make_steps(self._storage, effects))
+        self._touched = True
         undo = Undo(self._state.apply(overlay.changes), steps)
         self._storage.put_undo(block.hash, undo.encode())
         self._storage.put_state(overlay.changes)
@@ -234,38 +267,17 @@ class Chain:
         self.index.main.append(block.hash)
 
     def _require_sidecars(self, block: Block) -> None:
-        wanted = [cid for tx in block.transactions for cid, _ in sidecars_of(tx, self.params)]
+        wanted = dict.fromkeys(cid for cid, _ in list_sidecars(block, self.params))
         missing = [cid for cid in wanted if not self.blobs.has(cid)]
         if missing:
             raise MissingBlobs(missing)
-
-    def _store_effects(self, block: Block, effects: BlockEffects) -> None:
-        height = block.header.work.height
-        if block.header.work.job_id != HEARTBEAT:
-            self._storage.put_delta(block.header.seed, height, zlib.compress(effects.run.delta, 1))
-        for cid, weights in effects.weights.items():
-            self._storage.put_weights(cid, weights)
-        for event in effects.settlements:
-            places = tuple(self._place_of(seed) for seed in event.tickets)
-            replaced = event.old_weights if event.old_weights != event.new_weights else None
-            data = encode_settlement(event, places)
-            self._storage.put_settlement(event.job_id, height, block.hash, data, replaced)
-
-    def _place_of(self, seed: bytes) -> TicketPlace:
-        height = self._storage.get_delta_height(seed)
-        return TicketPlace(seed, height, self.index.main[height])
-
-    def _steps_of(self, effects: BlockEffects) -> Iterator[WeightStep]:
-        for event in effects.settlements:
-            if event.old_weights != event.new_weights:
-                new, old = effects.weights[event.new_weights], self.load_weights(event.old_weights)
-                yield make_step(event.new_weights, new, event.old_weights, old)
 
     def _disconnect_head(self) -> Block:
         block = self._load_block(self.head.hash)
         undo = self._load_undo(block.hash)
         for step in undo.steps:
             self._storage.put_weights(step.old, take_step_back(step, self.load_weights(step.new)))
+        self._touched = True
         self._state.apply(undo.changes)
         self._storage.put_state(undo.changes)
         self._storage.delete_undo(block.hash)
@@ -277,31 +289,21 @@ class Chain:
         return block
 
     def _mark_invalid(self, block_hash: bytes) -> None:
+        family = self.index.with_descendants(block_hash)
         with self._storage.transaction():
-            for bad in self.index.mark_invalid(block_hash):
-                self._storage.mark_invalid(bad)
-
-    def _prune(self) -> None:
-        """Drop deltas and versions of weights that only a very deep reorganisation could ask for."""
-        with self._storage.transaction():
-            self._storage.delete_deltas_below(self.head.height - DELTAS_KEPT)
-            for job_id, record in Overlay(self._state).active_jobs():
-                self._storage.prune_weights(job_id, record.weights, self.params.versions_kept, PRUNE_EVERY)
+            for entry in family:
+                self._storage.mark_invalid(entry.hash)
+        for entry in family:
+            entry.invalid = True
 
     # reading
 
     def load_weights(self, cid: bytes) -> bytes:
         """Return a version's weights; LedgerError if it is older than the versions kept."""
-        weights = self._storage.get_weights(cid)
-        if weights is None:
-            raise LedgerError(f"weights {cid.hex()} are not kept any more")
-        return weights
+        return load_weights(self._storage, cid)
 
     def _load_delta(self, seed: bytes) -> bytes:
-        delta = self._storage.get_delta(seed)
-        if delta is None:
-            raise LedgerError(f"the delta of ticket {seed.hex()} is not kept any more")
-        return zlib.decompress(delta)
+        return load_delta(self._storage, seed)
 
     def _load_undo(self, block_hash: bytes) -> Undo:
         data = self._storage.get_undo(block_hash)
@@ -314,6 +316,12 @@ class Chain:
         if block is None:
             raise LedgerError(f"block {block_hash.hex()} is missing: the database is damaged")
         return block
+
+    def _load_header(self, block_hash: bytes) -> tuple[Header, bytes]:
+        row = self._storage.get_signed_header(block_hash)
+        if row is None:
+            raise LedgerError(f"block {block_hash.hex()} is missing: the database is damaged")
+        return decode_header(row[0]), row[1]
 
     def get_block(self, block_hash: bytes) -> Block | None:
         data = self.get_block_bytes(block_hash)
@@ -336,13 +344,22 @@ class Chain:
                 break
         found = []
         for block_hash in self.index.main[start + 1 : start + 1 + limit]:
-            block = self._load_block(block_hash)
-            found.append((block.header, block.signature))
+            found.append(self._load_header(block_hash))
         return found
 
     def find_transaction(self, txid: bytes) -> tuple[int, int] | None:
         """Return (height, position) of a transaction in the main chain."""
         return self._storage.find_transaction(txid)
 
+    def load_touched_jobs(self, block_hash: bytes) -> dict[bytes, JobRecord]:
+        """Return the jobs that a main-chain block changed, as they were before it."""
+        changes = self._load_undo(block_hash).changes
+        return {k[1:]: decode_job(old) for k, old in changes.items() if k[0] == JOB and old is not None}
+
     def list_settlements(self, job_id: bytes) -> list[SettlementRecord]:
         return [decode_settlement(*row) for row in self._storage.load_settlements(job_id)]
+
+
+def _check_state_root(header: Header, root: bytes) -> None:
+    if header.work.state_root != root:
+        raise InvalidHeader(f"state root: expected {root.hex()}, got {header.work.state_root.hex()}")

@@ -81,14 +81,21 @@ class BlockIndex:
             branch.append(entry)
         raise AssertionError("every branch leaves from genesis at the latest")
 
-    def mark_invalid(self, block_hash: bytes) -> list[bytes]:
-        """Mark a block and all its descendants; return their hashes."""
-        bad = {block_hash}
-        for entry in sorted(self._entries.values(), key=lambda e: e.height):
-            if entry.hash in bad or entry.parent in bad:
-                bad.add(entry.hash)
-                entry.invalid = True
-        return list(bad)
+    def entries(self) -> Iterator[Entry]:
+        """Yield all known blocks, parents before children."""
+        return iter(self._entries.values())
+
+    def side_entries(self) -> list[Entry]:
+        """Return the blocks that are not on the main chain, parents before children."""
+        return [entry for entry in self._entries.values() if not self.on_main(entry)]
+
+    def with_descendants(self, block_hash: bytes) -> list[Entry]:
+        """Return a block that is off the main chain and all its descendants, parents before children."""
+        family = {block_hash: self._entries[block_hash]}
+        for entry in self._entries.values():
+            if entry.parent in family:
+                family[entry.hash] = entry
+        return list(family.values())
 
     def locator(self) -> list[bytes]:
         """Return main-chain hashes from the head back, ever sparser, ending with genesis."""

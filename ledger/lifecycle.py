@@ -137,8 +137,8 @@ def apply_boundary(state: Overlay, at: Boundary, record: JobRecord, reached: boo
     if reason is not Reason.NONE:
         return replace(record, status=JobStatus.CLOSING, reason=reason)
     if record.status is JobStatus.SUSPENDED:
-        return _resume(at, record)
-    return _pay_rent(state, at, record)
+        record = _resume(at, record)
+    return _pay_rent(state, at, record) if record.status is JobStatus.LIVE else record
 
 
 def _reason_to_close(at: Boundary, record: JobRecord) -> Reason:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ledger.errors import InvalidBlock, InvalidTransaction, LedgerError
 from ledger.keys import address_of
 from ledger.state import Overlay, State
-from ledger.transactions import Transaction
+from ledger.transactions import SubmitJob, Transaction
 from ledger.transition import Rules, apply_transaction, sidecars_of
 
 
@@ -22,6 +22,7 @@ class MempoolLimits:
     count: int = 5_000
     size_bytes: int = 8 << 20
     per_sender: int = 64
+    submissions: int = 16  # each costs a training run to check, and the verifier remembers only so many
     replacement_percent: int = 110  # of the replaced fee
 
 
@@ -60,23 +61,23 @@ class Mempool:
         """Admit a transaction whose signature is good. InvalidTransaction, MempoolFull or MissingBlobs if not."""
         if tx.txid in self._by_id:
             return
-        sender = address_of(tx.sender)
-        waiting = self._by_sender.get(sender, {})
+        waiting = self._by_sender.get(address_of(tx.sender), {})
         replaced = waiting.get(tx.nonce)
-        self._check_room(tx, waiting, replaced)
+        evicted = self._make_room(tx, waiting, replaced)
         overlay = Overlay(state)
         for nonce in sorted(n for n in waiting if n < tx.nonce):
             self._apply(overlay, waiting[nonce], height)
         self._apply(overlay, tx, height)
+        later = [waiting[nonce] for nonce in sorted(n for n in waiting if n > tx.nonce)]
+        self.remove([old.txid for old in (replaced, evicted) if old is not None])
+        self._insert(tx)
         if replaced is not None:
-            self.remove([replaced.txid])
-        self._by_id[tx.txid] = tx
-        self._by_sender.setdefault(sender, {})[tx.nonce] = tx
-        self.size_bytes += tx.size
+            self.remove([old.txid for old in self._list_broken(overlay, later, height)])
 
-    def _check_room(
+    def _make_room(
         self, tx: Transaction, waiting: dict[int, Transaction], replaced: Transaction | None
-    ) -> None:
+    ) -> Transaction | None:
+        """Return the other sender's transaction that must leave, if one must; MempoolFull if none is cheaper."""
         limits = self._limits
         if replaced is not None:
             least = replaced.fee * limits.replacement_percent // 100
@@ -86,8 +87,48 @@ class Mempool:
                 )
         elif len(waiting) >= limits.per_sender:
             raise MempoolFull(f"{limits.per_sender} transactions of this sender wait already")
-        if len(self) >= limits.count or self.size_bytes + tx.size > limits.size_bytes:
-            raise MempoolFull("too many transactions wait; try again after some blocks")
+        self._check_submissions(tx, replaced)
+        if self._has_room(tx, replaced):
+            return None
+        cheapest = self._find_cheapest(tx.sender)
+        if (
+            cheapest is None
+            or _rate_of(cheapest) >= _rate_of(tx)
+            or not self._has_room(tx, replaced, cheapest)
+        ):
+            raise MempoolFull("too many transactions wait; try again after some blocks or with a higher fee")
+        return cheapest
+
+    def _check_submissions(self, tx: Transaction, replaced: Transaction | None) -> None:
+        if isinstance(tx.body, SubmitJob) and not (replaced and isinstance(replaced.body, SubmitJob)):
+            count = sum(isinstance(other.body, SubmitJob) for other in self._by_id.values())
+            if count >= self._limits.submissions:
+                raise MempoolFull(f"{count} job submissions wait already; try again after some blocks")
+
+    def _has_room(self, tx: Transaction, *gone: Transaction | None) -> bool:
+        leaving = [old for old in gone if old is not None]
+        size = self.size_bytes + tx.size - sum(old.size for old in leaving)
+        return len(self) - len(leaving) < self._limits.count and size <= self._limits.size_bytes
+
+    def _find_cheapest(self, except_sender: bytes) -> Transaction | None:
+        """Return the cheapest of the senders' last transactions: what leaves before all others."""
+        last = [waiting[max(waiting)] for waiting in self._by_sender.values()]
+        others = [tx for tx in last if tx.sender != except_sender]
+        return min(others, key=lambda tx: (_rate_of(tx), tx.txid), default=None)
+
+    def _insert(self, tx: Transaction) -> None:
+        self._by_id[tx.txid] = tx
+        self._by_sender.setdefault(address_of(tx.sender), {})[tx.nonce] = tx
+        self.size_bytes += tx.size
+
+    def _list_broken(self, overlay: Overlay, chain: list[Transaction], height: int) -> list[Transaction]:
+        """Return what of a sender's transactions in order of nonce cannot apply, with all that follows it."""
+        for position, tx in enumerate(chain):
+            try:
+                self._apply(overlay, tx, height)
+            except LedgerError:
+                return chain[position:]
+        return []
 
     def _apply(self, overlay: Overlay, tx: Transaction, height: int) -> None:
         try:
@@ -124,7 +165,7 @@ class Mempool:
         for waiting in self._by_sender.values():
             rate = float("inf")
             for nonce in sorted(waiting):
-                rate = min(rate, waiting[nonce].fee / waiting[nonce].size)
+                rate = min(rate, _rate_of(waiting[nonce]))
                 ranked.append((-rate, nonce, waiting[nonce].txid))
         return [self._by_id[txid] for _, _, txid in sorted(ranked)]
 
@@ -141,11 +182,31 @@ class Mempool:
                 del self._by_sender[sender]
 
     def update(self, state: State, height: int, returned: list[Transaction]) -> None:
-        """After the head changed: take back what a reorganisation freed, drop what applies no more."""
-        waiting = [*returned, *sorted(self._by_id.values(), key=lambda tx: tx.nonce)]
+        """After the head changed: drop what applies no more, take back what a reorganisation freed."""
+        by_sender: dict[bytes, list[Transaction]] = {}
+        for tx in [*self._by_id.values(), *returned]:
+            by_sender.setdefault(tx.sender, []).append(tx)
         self._by_id, self._by_sender, self.size_bytes = {}, {}, 0
-        for tx in waiting:
-            try:
-                self.add(tx, state, height)
-            except LedgerError:
-                continue
+        for sender, candidates in by_sender.items():
+            self._fill(address_of(sender), candidates, state, height)
+
+    def _fill(self, sender: bytes, candidates: list[Transaction], state: State, height: int) -> None:
+        """Admit a sender's transactions from its next nonce on, of two with one nonce the dearer."""
+        best: dict[int, Transaction] = {}
+        for tx in sorted(candidates, key=lambda tx: tx.fee):
+            best[tx.nonce] = tx
+        overlay = Overlay(state)
+        nonce = overlay.get_account(sender).nonce
+        try:
+            while nonce in best:
+                evicted = self._make_room(best[nonce], self._by_sender.get(sender, {}), None)
+                self._apply(overlay, best[nonce], height)
+                self.remove([evicted.txid] if evicted else [])
+                self._insert(best[nonce])
+                nonce += 1
+        except LedgerError:
+            return  # what follows cannot apply either
+
+
+def _rate_of(tx: Transaction) -> float:
+    return tx.fee / tx.size

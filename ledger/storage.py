@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ledger.blocks import HEADER_BYTES
 from ledger.errors import LedgerError
+from ledger.keys import SIGNATURE_BYTES
 
+SIGNATURE_OFFSET = 1 + 3 + HEADER_BYTES + 2  # in an encoded block: heads of array, header and signature
 SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -53,10 +56,11 @@ class Storage:
         self.db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self.db.execute("COMMIT")
         except BaseException:
-            self.db.execute("ROLLBACK")
+            if self.db.in_transaction:  # SQLite ends it by itself after some failures
+                self.db.execute("ROLLBACK")
             raise
-        self.db.execute("COMMIT")
 
     def close(self) -> None:
         self.db.close()
@@ -79,6 +83,13 @@ class Storage:
 
     def get_body(self, block_hash: bytes) -> bytes | None:
         return self._one("SELECT body FROM blocks WHERE hash = ?", block_hash)
+
+    def get_signed_header(self, block_hash: bytes) -> tuple[bytes, bytes] | None:
+        """Return a block's header and signature without reading its transactions."""
+        query = "SELECT header, substr(body, ?, ?) FROM blocks WHERE hash = ?"
+        place = (SIGNATURE_OFFSET + 1, SIGNATURE_BYTES)
+        row: tuple[bytes, bytes] | None = self.db.execute(query, (*place, block_hash)).fetchone()
+        return row
 
     def mark_invalid(self, block_hash: bytes) -> None:
         self.db.execute("UPDATE blocks SET invalid = 1 WHERE hash = ?", (block_hash,))
@@ -130,14 +141,16 @@ class Storage:
     def get_weights(self, cid: bytes) -> bytes | None:
         return self._one("SELECT data FROM weights WHERE cid = ?", cid)
 
-    def prune_weights(self, job_id: bytes, current: bytes, keep: int, most: int) -> None:
-        """Delete what the job's settlements replaced, except the last `keep` and what is current; at most `most`."""
-        self.db.execute(
-            "DELETE FROM weights WHERE cid <> ? AND cid IN ("
-            "SELECT replaced FROM settlements WHERE job = ? AND replaced IS NOT NULL ORDER BY height"
-            " DESC LIMIT ? OFFSET ?)",
-            (current, job_id, most, keep),
+    def delete_weights(self, cid: bytes) -> None:
+        self.db.execute("DELETE FROM weights WHERE cid = ?", (cid,))
+
+    def list_replaced(self, job_id: bytes, skip: int, limit: int) -> list[bytes]:
+        """Return the weights that the job's settlements replaced, newest first, without the first `skip`."""
+        query = (
+            "SELECT replaced FROM settlements WHERE job = ? AND replaced IS NOT NULL"
+            " ORDER BY height DESC LIMIT ? OFFSET ?"
         )
+        return [row[0] for row in self.db.execute(query, (job_id, limit, skip))]
 
     def put_delta(self, seed: bytes, height: int, data: bytes) -> None:
         self.db.execute("INSERT OR REPLACE INTO deltas VALUES (?, ?, ?)", (seed, height, data))

@@ -225,16 +225,28 @@ def _pay_miner(state: Overlay, header: Header, fees: int, params: ChainParams) -
 
 
 def _apply_transactions(state: Overlay, block: Block, rules: Rules, effects: BlockEffects) -> int:
-    fees, sidecar_bytes = 0, 0
+    list_sidecars(block, rules.params)
+    fees = 0
     for tx in block.transactions:
         try:
             fees += apply_transaction(state, tx, block.header.work.height, rules, effects.weights)
         except InvalidTransaction as error:
             raise InvalidBlock(f"transaction {tx.txid.hex()}: {error}") from error
-        sidecar_bytes += sum(size for _, size in sidecars_of(tx, rules.params))
-    if sidecar_bytes > rules.params.sidecar_limit:
-        raise InvalidBlock(f"sidecars: at most {rules.params.sidecar_limit} bytes, got {sidecar_bytes}")
     return fees
+
+
+def list_sidecars(block: Block, params: ChainParams) -> list[tuple[bytes, int]]:
+    """Return (CID, size) of the blobs beside a block; InvalidBlock if a spec is not one or they are too large."""
+    found = []
+    for tx in block.transactions:
+        try:
+            found += sidecars_of(tx, params)
+        except InvalidTransaction as error:
+            raise InvalidBlock(f"transaction {tx.txid.hex()}: {error}") from error
+    total = sum(size for _, size in found)
+    if total > params.sidecar_limit:
+        raise InvalidBlock(f"sidecars: at most {params.sidecar_limit} bytes, got {total}")
+    return found
 
 
 def sidecars_of(tx: Transaction, params: ChainParams) -> list[tuple[bytes, int]]:

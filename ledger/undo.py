@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from ledger.codec import Encodable, decode, encode, read_bytes, read_list
 from ledger.state import Changes
 
-MAX_UNDO_BYTES = 64 << 20  # our own data: a bound against a damaged database
-MAX_WEIGHTS_BYTES = 1 << 26
+MAX_UNDO_BYTES = (
+    1 << 30
+)  # our own data, a bound against a damaged database: one step for each of 64 jobs fits
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,99 @@
+"""What a node keeps beside the state: weights, deltas and settlements of the main chain, and for how long.
+
+Writes belong inside the chain's database transaction. Source: docs/protocol.md, sections 8, 10 and 12.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from ledger.blocks import HEARTBEAT, Block
+from ledger.errors import LedgerError
+from ledger.history import TicketPlace, encode_settlement
+from ledger.index import BlockIndex, Entry
+from ledger.records import JOB, decode_job
+from ledger.storage import Storage
+from ledger.transition import BlockEffects
+from ledger.undo import WeightStep, make_step
+
+DELTAS_KEPT = 1024  # blocks: a reorganisation deeper than this finds no deltas to settle with
+PRUNE_EVERY = 16  # blocks
+
+
+def store_effects(storage: Storage, block: Block, effects: BlockEffects, main: Sequence[bytes]) -> None:
+    """Keep what a block brings besides changes of the state."""
+    height = block.header.work.height
+    if block.header.work.job_id != HEARTBEAT:
+        storage.put_delta(block.header.seed, height, zlib.compress(effects.run.delta, 1))
+    for cid, weights in effects.weights.items():
+        storage.put_weights(cid, weights)
+    for event in effects.settlements:
+        places = tuple(_place_of(storage, seed, main) for seed in event.tickets)
+        replaced = event.old_weights if event.old_weights != event.new_weights else None
+        data = encode_settlement(event, places)
+        storage.put_settlement(event.job_id, height, block.hash, data, replaced)
+
+
+def _place_of(storage: Storage, seed: bytes, main: Sequence[bytes]) -> TicketPlace:
+    height = storage.get_delta_height(seed)
+    return TicketPlace(seed, height, main[height])
+
+
+def make_steps(storage: Storage, effects: BlockEffects) -> Iterator[WeightStep]:
+    """Yield the steps that a block's settlements made in the weights."""
+    for event in effects.settlements:
+        if event.old_weights != event.new_weights:
+            new, old = effects.weights[event.new_weights], load_weights(storage, event.old_weights)
+            yield make_step(event.new_weights, new, event.old_weights, old)
+
+
+def load_weights(storage: Storage, cid: bytes) -> bytes:
+    """Return a version's weights; LedgerError if it is older than the versions kept."""
+    weights = storage.get_weights(cid)
+    if weights is None:
+        raise LedgerError(f"weights {cid.hex()} are not kept any more")
+    return weights
+
+
+def load_delta(storage: Storage, seed: bytes) -> bytes:
+    delta = storage.get_delta(seed)
+    if delta is None:
+        raise LedgerError(f"the delta of ticket {seed.hex()} is not kept any more")
+    return zlib.decompress(delta)
+
+
+def prune(
+    storage: Storage, entries: Mapping[bytes, bytes], active: Iterable[bytes], head: int, keep: int
+) -> None:
+    """Drop deltas, and weights older than a job's last `keep` versions.
+
+    Jobs of one initial seed share their first weights, so no job's pruning may take what another one needs.
+    """
+    storage.delete_deltas_below(head - DELTAS_KEPT)
+    stale = {cid for job_id in active for cid in storage.list_replaced(job_id, keep, PRUNE_EVERY)}
+    if not stale:
+        return
+    for key, value in entries.items():
+        if key[0] == JOB:
+            stale.discard(decode_job(value).weights)
+            stale.difference_update(storage.list_replaced(key[1:], 0, keep))
+    for cid in stale:
+        storage.delete_weights(cid)
+
+
+def choose_evicted(index: BlockIndex, count: int) -> list[Entry]:
+    """Return at least `count` blocks off the main chain, whole branches, children first.
+
+    Invalid ones go first, then those whose tips have the least work.
+    """
+    side = index.side_entries()
+    best: dict[
+        bytes, tuple[bool, int]
+    ] = {}  # by block: whether valid, and the most work among its descendants
+    for entry in reversed(side):
+        own = (not entry.invalid, entry.chain_work)
+        best[entry.hash] = max(own, best.get(entry.hash, own))
+        best[entry.parent] = max(best[entry.hash], best.get(entry.parent, own))
+    side.reverse()  # children first, and sorting keeps it so: a child's best is at most its parent's
+    return sorted(side, key=lambda entry: best[entry.hash])[:count]
