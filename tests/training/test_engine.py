@@ -25,12 +25,16 @@ def test_facts_of_the_digits_task() -> None:
     forward = rows * (d * d + 2 * d * tokens + d * c)
     step = forward + rows * (c * d + 2 * d * tokens) + rows * d * d + rows * d * c
     entries = rows * (4 * d + 2 * tokens + c) + d * d + d * c
-    assert facts.work == 4 * (step + 4 * entries) + 2 * forward
+    assert facts.work == 4 * (step + 32 * entries) + 2 * forward
     assert (facts.train_count, facts.judge_count, facts.parameter_count) == (64, 64, d * d + d * c)
 
 
-def test_work_of_the_heartbeat_is_a_fifth_of_the_standard_unit() -> None:
-    assert Engine(lambda _: b"").heartbeat_work() == heartbeat.WORK == 3_350_528
+def test_work_of_the_heartbeat_is_that_of_its_declared_products() -> None:
+    assert (
+        Engine(lambda _: b"").heartbeat_work()
+        == heartbeat.WORK
+        == 4 * (589_824 + 32 * 29_184) + 2 * 65_536 * 4
+    )
 
 
 def test_initial_weights_are_the_low_bits_of_a_stream() -> None:

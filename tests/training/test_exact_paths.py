@@ -5,8 +5,10 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.training.problems import PROBLEMS, SEED, make_problem
+from tests.training.problems import PROBLEMS, SEED, Problem, make_problem, saturate_weights
 from training.engine import Engine
 from training.exact.grids import MASTER, make_product_weights
 from training.exact.trace import Trace
@@ -36,6 +38,39 @@ def test_fused_settlement_is_the_portable_settlement(name: str) -> None:
     judged = fused.evaluate(problem.task, settled.weights, "judge")
     assert judged == portable.evaluate(problem.task, settled.weights, "judge")
     assert judged == (settled.split_loss, settled.split_count)
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(1, 20),
+    st.integers(1, 12),
+    st.integers(1, 20),
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 24),
+)
+def test_fused_attention_is_portable_in_any_shape(
+    tokens: int, width: int, outputs: int, positional: bool, indexed: bool, shard: int
+) -> None:
+    params = (tokens, width, outputs, int(positional), int(indexed))
+    compare_paths(
+        make_problem("attention_regression", params, shard=shard, rates=((5, 14), (5, 14)), input_bits=15)
+    )
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 40), st.integers(2, 20), st.integers(0, 20), st.booleans(), st.integers(1, 24))
+def test_fused_softmax_is_portable_in_any_shape(d: int, c: int, e: int, indexed: bool, shard: int) -> None:
+    params = (d, c, e, int(indexed))
+    compare_paths(make_problem("softmax_regression", params, shard=shard, rates=((5, 12),), input_bits=15))
+
+
+def compare_paths(problem: Problem) -> None:
+    fused, portable = problem.make_engine("fused"), problem.make_engine("portable")
+    run = fused.run(problem.task, problem.weights, SEED)
+    assert run == portable.run(problem.task, problem.weights, SEED)
+    full = saturate_weights(problem.weights)
+    assert fused.run(problem.task, full, SEED) == portable.run(problem.task, full, SEED)
 
 
 def test_fused_heartbeat_is_the_portable_heartbeat() -> None:

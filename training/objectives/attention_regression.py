@@ -62,6 +62,7 @@ class AttentionRegression:
         check_range("params targets", targets, 0, 1)
         check_range("params width", width, 1, MAX_FEATURES // tokens if placement else MAX_FEATURES)
         check_range("params outputs", outputs, 1, min(MAX_OUTPUTS, MAX_OUTPUT_ENTRIES // tokens))
+        Product("t = row sums of T P", ATTENTION_GRADIENT, ATTENTION, 1, tokens, 1)  # its budget, too
         return cls(tokens, width, outputs, bool(placement), bool(targets))
 
     @property

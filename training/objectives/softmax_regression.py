@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from training.exact.functions import softmax
-from training.exact.grids import DATA, WEIGHT, Grid, Product, rescale, saturate
+from training.exact.grids import ATTENTION, DATA, WEIGHT, Grid, Product, rescale, saturate
 from training.exact.trace import Trace, fold
 from training.objectives.base import (
     Batch,
@@ -56,6 +56,7 @@ class SoftmaxRegression:
         check_range("params outputs", outputs, 2, MAX_OUTPUTS)
         check_range("params key_features", key_features, 0, MAX_KEY_FEATURES)
         check_range("params targets", targets, 0, 1)
+        Product("r = row sums of P G", ATTENTION, OUTPUT_GRADIENT, 1, outputs, 1)  # its budget, too
         return cls(inputs, outputs, key_features, bool(targets))
 
     @property
