@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import click
@@ -14,6 +15,8 @@ import click
 from node.exits import Exit, UserError
 
 UNITS_PER_COIN = 10**8
+MAX_UNITS = 2**63 - 1
+MAX_AMOUNT_DIGITS = 20  # beyond that no number is an amount, and exact arithmetic could take forever
 SHORT_HASH = 10
 
 
@@ -70,8 +73,11 @@ def format_coins(units: str | int) -> str:
 def parse_coins(text: str) -> int:
     """Coins as typed -> units; raises UserError for anything a chain could not hold."""
     try:
-        units = Decimal(text) * UNITS_PER_COIN
-        if not units.is_finite() or units != int(units) or units <= 0:
+        amount = Decimal(text)
+        if not amount.is_finite() or abs(amount.adjusted()) > MAX_AMOUNT_DIGITS:
+            raise ValueError
+        units = Fraction(amount) * UNITS_PER_COIN
+        if units.denominator != 1 or not 0 < units <= MAX_UNITS:
             raise ValueError
     except (ArithmeticError, ValueError):
         raise UserError(

@@ -48,14 +48,14 @@ class Testnet:
 
     __test__ = False  # no test class, whatever pytest thinks of the name
 
-    def __init__(self, directory: Path, state: NetworkState, command: Sequence[str] = DAEMON) -> None:
+    def __init__(self, directory: Path, state: NetworkState, command: Sequence[str] | None = None) -> None:
         self.directory = directory.resolve()
         self.state = state
-        self.command = tuple(command)
+        self.command = tuple(command or DAEMON)
         self.seen: set[ProcessId] = set()  # every process this object stopped: none of its session may stay
 
     @classmethod
-    def create(cls, directory: Path, name: str, seed: str, command: Sequence[str] = DAEMON) -> "Testnet":
+    def create(cls, directory: Path, name: str, seed: str, command: Sequence[str] | None = None) -> "Testnet":
         """A new network without nodes yet."""
         directory.mkdir(parents=True, exist_ok=True)
         state = NetworkState(name, seed)
@@ -63,7 +63,7 @@ class Testnet:
         return cls(directory, state, command)
 
     @classmethod
-    def load(cls, directory: Path, command: Sequence[str] = DAEMON) -> "Testnet":
+    def load(cls, directory: Path, command: Sequence[str] | None = None) -> "Testnet":
         return cls(directory, load_state(directory), command)
 
     @contextmanager

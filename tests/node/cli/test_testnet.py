@@ -1,0 +1,122 @@
+"""`testnet`: banner, status, logs and down, over fake daemons."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.testnet.network import Testnet
+from node.testnet.process import kill_group
+from tests.node.cli.conftest import Cli
+
+FAKE = (sys.executable, str(Path(__file__).parents[1] / "testnet" / "fake_daemon.py"))
+
+
+@pytest.fixture(autouse=True)
+def fake_daemons(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setattr("node.testnet.network.DAEMON", FAKE)
+    yield
+    for path in (tmp_path / ".gradientcoin/testnets").glob("*"):
+        if (path / "testnet.json").exists():
+            network = Testnet.load(path)
+            network.stop(1)
+            assert network.list_left_over() == []
+
+
+def test_up_status_down(cli: Cli, tmp_path: Path) -> None:
+    ran = cli("testnet", "up", "-n", "2", "--seed", "my seed")
+    assert ran.code == 0
+    for words in (
+        "node-1",
+        "local-0",
+        "100,000",
+        "--chain-seed 'my seed'",
+        "--bootstrap /ip4/",
+        "job submit",
+    ):
+        assert words in ran.out
+    assert (tmp_path / ".gradientcoin/testnets/local/node-1/config.toml").exists()
+    status = cli("testnet", "status")
+    assert status.code == 0
+    assert "all on one head" in status.out
+    assert json.loads(cli("status", "--json").out)["name"] == "node-0"
+    assert cli("status", "--node", "1").code == 0
+    assert cli("status", "--node", "local/node-1").code == 0
+    assert cli("status", "--node", "7").code == 5
+    again = cli("testnet", "up")
+    assert again.code == 6
+    assert "testnet down" in again.err
+    assert cli("testnet", "down").code == 0
+    assert cli("testnet", "status").code == 4
+    assert cli("testnet", "down", "--delete").code == 0
+    assert not (tmp_path / ".gradientcoin/testnets/local").exists()
+
+
+def test_join_line_is_what_the_command_line_takes(cli: Cli) -> None:
+    out = cli("testnet", "up", "-n", "1").out
+    [line] = [line.strip() for line in out.splitlines() if "gradientcoin init" in line]
+    init, run = line.split(" && ")
+    assert cli(*shlex.split(init)[1:]).code == 0
+    assert shlex.split(run)[1:4] == ["run", "--data-dir", "node-joined"]
+
+
+def test_status_shows_a_node_that_died(cli: Cli, tmp_path: Path) -> None:
+    cli("testnet", "up", "-n", "2", "--name", "other")
+    network = Testnet.load(tmp_path / ".gradientcoin/testnets/other")
+    process = network.state.nodes["node-1"].process
+    assert process is not None
+    kill_group(process)
+    [first, second] = json.loads(cli("testnet", "status", "--json").out)["nodes"]
+    assert (first["error"], second["error"]) == (None, "ended by itself")
+
+
+def test_several_running_networks_must_be_named(cli: Cli) -> None:
+    cli("testnet", "up", "-n", "1", "--name", "a")
+    cli("testnet", "up", "-n", "1", "--name", "b")
+    assert cli("status").code == 2
+    assert cli("status", "--node", "b/0").code == 0
+    assert cli("testnet", "down").code == 2
+    assert cli("testnet", "down", "--name", "a").code == 0
+    assert cli("status").code == 0
+
+
+def test_another_seed_for_an_old_network_is_refused(cli: Cli) -> None:
+    cli("testnet", "up", "-n", "1", "--seed", "a")
+    cli("testnet", "down")
+    assert cli("testnet", "up", "--seed", "b").code == 2
+
+
+def test_failed_start_shows_the_log(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_DAEMON", "crash")
+    ran = cli("testnet", "up", "-n", "2")
+    assert ran.code == 1
+    assert "the disk is on fire" in ran.err
+    assert "node-0" in ran.err
+
+
+def test_no_network_says_where_it_looked(cli: Cli, tmp_path: Path) -> None:
+    for verb in ("status", "down", "logs"):
+        ran = cli("testnet", verb)
+        assert ran.code == 5
+        assert str(tmp_path) in ran.err
+
+
+def test_logs_are_merged_by_time_and_made_readable(cli: Cli, tmp_path: Path) -> None:
+    cli("testnet", "up", "-n", "2")
+    root = tmp_path / ".gradientcoin/testnets/local"
+    for name, second in (("node-0", 5), ("node-1", 3)):
+        line = {
+            "time": f"2026-01-01T00:00:0{second}.000Z",
+            "level": "info",
+            "from": "node.x",
+            "message": f"at {second}",
+        }
+        (root / name / "logs/node.log").write_text(json.dumps(line) + "\n")
+    lines = cli("testnet", "logs").out.splitlines()
+    assert [line.split()[0] for line in lines] == ["node-1", "node-0"]
+    assert lines[0].split()[1:] == ["00:00:03.000", "info", "at", "3"]
+    assert len(cli("testnet", "logs", "1").out.splitlines()) == 1
+    assert cli("testnet", "logs", "9").code == 5
