@@ -1,5 +1,4 @@
-"""Compile every kernel into the cache: `python -m training.exact.warm`. Set-up does it once, so that no node waits.
-"""
+"""Compile every kernel into the cache: `python -m training.exact.warm`. Set-up does it once."""
 
 import time
 from collections.abc import Callable
