@@ -242,7 +242,7 @@ async def _run_services(
     importer = Importer(chain, fetcher)
     sync = Sync(chain, transport, fetcher, importer)
     gossip = Gossip(chain, transport, names, fetcher, importer, sync)
-    miner = Miner(chain, worker, sync, wallet.keypair, gossip.publish_block, settings.mine)
+    miner = Miner(chain, worker, sync, wallet.own.keypair, gossip.publish_block, settings.mine)
     events.miner = miner
     keeper = _make_keeper(settings, transport, chain.chain.genesis.chain_id)
     PeerServer(chain, names).register(transport)

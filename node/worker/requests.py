@@ -6,6 +6,7 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ledger.jobspec import JobSpec, decode_spec, encode_spec, trial_seed
@@ -104,20 +105,6 @@ class Requests:
         from training.checkpoint import write_checkpoint
 
         return [write_checkpoint(task_of(self._spec(spec)), weights, metadata)]
-
-
-def _lay_out(folder: Path, toml: str, data_name: str, data: bytes) -> Path:
-    """Write a job file and its data as they lay on the sender's disk; the data below the job file's folder."""
-    home = folder / "job"
-    data_path = (home / data_name).resolve()
-    if folder.resolve() not in data_path.parents:
-        raise WorkRefused(f"data file {data_name}: expected a name below the job file's folder or beside it")
-    data_path.parent.mkdir(parents=True, exist_ok=True)
-    home.mkdir(exist_ok=True)
-    path = home / "job.toml"
-    path.write_text(toml)
-    data_path.write_bytes(data)
-    return path
 
 
 def _loss(value: int) -> bytes:
