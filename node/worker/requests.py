@@ -68,14 +68,15 @@ class Requests:
         from training.tuning import tune_rates
 
         with tempfile.TemporaryDirectory(prefix="gradientcoin-job-") as folder:
-            path = _lay_out(Path(folder), toml, data_name, data)
+            path, data_path = Path(folder, "job.toml"), Path(folder, Path(data_name).name or "data")
+            path.write_text(toml)
+            data_path.write_bytes(data)
             try:
-                prepared = prepare(load_job_file(path), sidecar_limit)
+                job = load_job_file(path)  # its data lie where the sender keeps them; here they lie beside it
+                prepared = prepare(replace(job, data=replace(job.data, file=data_path)), sidecar_limit)
                 tune_rates(prepared)
             except TrainingError as error:
-                raise WorkRefused(
-                    str(error).replace(f"{path.parent}/", "").replace(f"{folder}/", "")
-                ) from error
+                raise WorkRefused(str(error).replace(f"{folder}/", "")) from error
         spec = JobSpec(*(getattr(prepared.spec, name) for name in JobSpec.__dataclass_fields__))
         spec_bytes = encode_spec(spec)
         verifier = EngineVerifier(Engine(lambda cid: prepared.blob))
