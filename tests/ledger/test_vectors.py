@@ -9,16 +9,18 @@ import pytest
 from ledger.blocks import check_body, decode_block, decode_header, verify_header_signature
 from ledger.codec import decode, encode
 from ledger.genesis import Genesis
-from ledger.hashing import check_cid, parse_cid_text
+from ledger.hashing import check_cid, parse_cid_text, tagged_hash
 from ledger.jobspec import decode_spec, trial_seed
 from ledger.keys import parse_address, verify
 from ledger.merkle import verify_proof
 from ledger.params import LOCAL
+from ledger.records import JOB, decode_job
 from ledger.smt import SparseMerkleTree, StateProof
 from ledger.transactions import decode_transaction, verify_signature
 from tests.vectors.build_ledger import FOLDER, build
+from tests.vectors.build_ledger_state import root_of
 
-NAMES = ("ledger_bytes", "ledger_trees", "ledger_chains", "ledger_records", "ledger_targets")
+NAMES = ("ledger_bytes", "ledger_trees", "ledger_chains", "ledger_records", "ledger_state", "ledger_targets")
 BUILT = build()
 
 
@@ -105,3 +107,30 @@ def test_record_vectors_decode_and_verify() -> None:
     block = decode_block(bytes.fromhex(vectors["block"]["encoding"]), LOCAL)
     check_body(block, chain_id)
     assert block.header == header
+
+
+def test_state_vectors_decode_and_make_their_root() -> None:
+    vectors = _load("ledger_state")
+    leaves = []
+    for row in vectors["entries"]:
+        key, value = bytes.fromhex(row["key"]), bytes.fromhex(row["value"])
+        assert tagged_hash("gc/key", key).hex() == row["tree_key"]
+        leaf = bytes.fromhex(row["tree_key"]) + tagged_hash("gc/smt/value", value)
+        assert tagged_hash("gc/smt/leaf", leaf).hex() == row["leaf"]
+        leaves.append((bytes.fromhex(row["tree_key"]), value))
+        if key[0] == JOB:
+            assert decode_job(value).encode() == value
+    assert root_of(leaves).hex() == vectors["root"]
+
+
+def test_slot_vectors_follow_from_the_burns() -> None:
+    vectors = _load("ledger_state")["slots"]
+    total = sum(row["burn"] for row in vectors["burns"])
+    for row in vectors["draws"]:
+        point = int(tagged_hash("gc/slot", bytes.fromhex(row["parent"])).hex()[:16], 16)
+        cap = 2**64 // (6 if row["params"] == "mainnet" else 1)
+        end, expected = 0, ""
+        for job in vectors["burns"]:
+            end += min(2**64 * job["burn"] // total, cap)
+            expected = expected or (job["job"] if point < end else "")
+        assert row["drawn"] == (expected if row["height"] % 4 else "")

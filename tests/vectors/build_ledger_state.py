@@ -1,0 +1,158 @@
+"""Vectors of the state: encoded entries with their tree keys, genesis roots, rounds and slot draws."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ledger.genesis import MAINNET_GENESIS, TESTNET_GENESIS, local_genesis, regtest_genesis
+from ledger.hashing import tagged_hash
+from ledger.jobspec import encode_spec
+from ledger.lifecycle import sample_seed
+from ledger.params import COIN, LOCAL, MAINNET
+from ledger.records import (
+    SUPPLY_KEY,
+    Account,
+    JobRecord,
+    JobStatus,
+    PendingRound,
+    Reason,
+    Supply,
+    account_key,
+    encode_income,
+    immature_key,
+    job_key,
+)
+from ledger.slots import draw_job, is_boundary, round_at
+from ledger.smt import SparseMerkleTree, hash_leaf, hash_value
+from ledger.state import Overlay, State, leaf_key
+from ledger.transition import genesis_state, subsidy_at
+from tests.ledger.samples import ALICE, BOB, SEED, SPEC
+
+JOB_ID = tagged_hash("gc/test", b"job")
+FRESH = JobRecord(
+    owner=ALICE.address,
+    spec=encode_spec(SPEC),
+    submitted=17,
+    status=JobStatus.LIVE,
+    reason=Reason.NONE,
+    first_round=4,
+    escrow=123_456_789,
+    lock=2_500_000_000,
+    work=2**24 + 5,
+    version=0,
+    weights=SPEC.data_cid,
+    provenance=bytes(32),
+    pending=(),
+    sample_hash=b"",
+    drawn=0,
+    lost=0,
+    stall=0,
+    suspended_until=0,
+    first_loss=0,
+    last_losses=(),
+)
+OLDER = dataclasses.replace(
+    FRESH,
+    status=JobStatus.SUSPENDED,
+    reason=Reason.CANCELLED,
+    version=3,
+    provenance=tagged_hash("gc/test", b"provenance"),
+    pending=(
+        PendingRound(7, ((tagged_hash("gc/test", b"s1"), tagged_hash("gc/test", b"d1")),)),
+        PendingRound(8, ((bytes(32), bytes(32)), (b"\xff" * 32, b"\xee" * 32))),
+    ),
+    sample_hash=tagged_hash("gc/test", b"sample"),
+    drawn=50,
+    lost=2**50 - 2,
+    stall=1,
+    suspended_until=600,
+    first_loss=2**41,
+    last_losses=(2**40, 2**39, 2**38),
+)
+ENTRIES: dict[str, tuple[bytes, bytes]] = {
+    "account": (account_key(ALICE.address), Account(12_345_678_901, 7).encode()),
+    "account without coins": (account_key(BOB.address), Account(0, 1).encode()),
+    "income": (immature_key(300), encode_income(((BOB.address, 5 * COIN), (ALICE.address, 50 * COIN)))),
+    "job": (job_key(JOB_ID), FRESH.encode()),
+    "older job": (job_key(tagged_hash("gc/test", b"older")), OLDER.encode()),
+    "supply": (SUPPLY_KEY, Supply(2**60, 2**50 + 1).encode()),
+}
+BURNS = ((1, COIN), (4, 2 * COIN), (9, 5 * COIN), (200, 20 * COIN))
+
+
+def build_state() -> dict[str, object]:
+    """Return the content of `ledger_state.json`."""
+    return {
+        "entries": _entries(),
+        "root": State(dict(ENTRIES.values())).root.hex(),
+        "genesis": _genesis_roots(),
+        "sample_seed": sample_seed(OLDER, JOB_ID).hex(),
+        "subsidy": {str(h): subsidy_at(h, LOCAL) for h in (1, 2_099_999, 2_100_000, 70_000_000, 2**40)},
+        "rounds": _rounds(),
+        "slots": _slots(),
+    }
+
+
+def _entries() -> list[dict[str, str]]:
+    return [
+        {
+            "name": name,
+            "key": key.hex(),
+            "value": value.hex(),
+            "tree_key": leaf_key(key).hex(),
+            "leaf": hash_leaf(leaf_key(key), hash_value(value)).hex(),
+        }
+        for name, (key, value) in ENTRIES.items()
+    ]
+
+
+def _genesis_roots() -> list[dict[str, str]]:
+    geneses = {
+        f"local {SEED}": local_genesis(SEED),
+        f"regtest {SEED}": regtest_genesis(SEED),
+        "testnet": TESTNET_GENESIS,
+        "mainnet": MAINNET_GENESIS,
+    }
+    return [{"name": name, "root": genesis_state(genesis).root.hex()} for name, genesis in geneses.items()]
+
+
+def _rounds() -> list[dict[str, object]]:
+    return [
+        {
+            "params": params.name,
+            "job": job.hex(),
+            "height": height,
+            "round": round_at(job, height, params),
+            "boundary": int(is_boundary(job, height, params)),
+        }
+        for params in (LOCAL, MAINNET)
+        for job in (bytes(32), JOB_ID, b"\xff" * 32)
+        for height in (1, 2, 5, 6, 7, 31, 32, 33, 1000)
+    ]
+
+
+def _slots() -> dict[str, object]:
+    jobs = [(bytes([first]) * 32, burn) for first, burn in BURNS]
+    overlay = Overlay(State())
+    for job, burn in jobs:
+        spec = encode_spec(dataclasses.replace(SPEC, burn=burn))
+        overlay.put_job(job, dataclasses.replace(FRESH, spec=spec, first_round=0))
+    rows = []
+    for params in (LOCAL, MAINNET):
+        for number in range(12):
+            parent, height = tagged_hash("gc/test", b"parent %d" % number), number + 1
+            drawn = draw_job(overlay, parent, height, params)
+            rows.append(
+                {
+                    "params": params.name,
+                    "parent": parent.hex(),
+                    "height": height,
+                    "drawn": drawn.hex() if drawn else "",
+                }
+            )
+    return {"burns": [{"job": job.hex(), "burn": burn} for job, burn in jobs], "draws": rows}
+
+
+def root_of(entries: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the root of entries given as tree key and value."""
+    return SparseMerkleTree({key: hash_value(value) for key, value in entries}).get_root()
