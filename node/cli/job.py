@@ -42,14 +42,7 @@ def job() -> None:
 @reading
 def submit(file: Path, sender: str | None, wait: bool, node: str | None, as_json: bool) -> int:
     """Submit the job that FILE (TOML) describes, with the data it names."""
-    toml, data_path = read_job_file(file)
-    body = {
-        "file_name": file.name,
-        "toml": toml,
-        "data_name": data_path.name,
-        "data_base64": base64.b64encode(read_data(data_path, file)).decode(),
-        **({"from": sender} if sender else {}),
-    }
+    body = make_submission(file, sender)
     client = connect(node)
     answer = client.post("/v1/jobs", body, timeout_s=SUBMIT_TIMEOUT_S)
     if as_json:
@@ -63,8 +56,21 @@ def submit(file: Path, sender: str | None, wait: bool, node: str | None, as_json
     return Exit.DONE
 
 
-def read_job_file(file: Path) -> tuple[str, Path]:
-    """The file's text and the path of its data; what else it says is the node's to judge."""
+def make_submission(file: Path, sender: str | None) -> Json:
+    """The request that submits a job file with its data; raises UserError for files that cannot be read."""
+    toml, data_name = read_job_file(file)
+    data = read_data(file.parent / data_name, file)
+    submission = {
+        "file_name": file.name,
+        "toml": toml,
+        "data_name": data_name,
+        "data_base64": base64.b64encode(data).decode(),
+    }
+    return submission | ({"from": sender} if sender else {})
+
+
+def read_job_file(file: Path) -> tuple[str, str]:
+    """The file's text and where it says its data is; what else it says is the node's to judge."""
     try:
         if file.stat().st_size > MAX_JOB_FILE_BYTES:
             raise bad_file(
@@ -78,7 +84,7 @@ def read_job_file(file: Path) -> tuple[str, Path]:
         raise bad_file(file, f"is not valid TOML: {error}") from None
     if not isinstance(data, dict) or not isinstance(data.get("file"), str):
         raise bad_file(file, 'names no data: expected a section [data] with file = "..."')
-    return text, file.parent / data["file"]
+    return text, data["file"]
 
 
 def read_data(path: Path, job_file: Path) -> bytes:

@@ -36,7 +36,7 @@ def status(node: str | None, as_json: bool) -> None:
 def list_facts(answer: Json) -> list[tuple[str, object]]:
     head, wallet = answer["head"], answer["wallet"]
     return [
-        ("head", f"height {head['height']:,}, {shorten(head['hash'])}, {format_age(head['time_ms'])}"),
+        ("head", describe_head(head)),
         ("sync", describe_sync(answer)),
         ("peers", describe_peers(answer)),
         ("mining", describe_mining(answer["mining"])),
@@ -51,6 +51,11 @@ def list_facts(answer: Json) -> list[tuple[str, object]]:
         ("listens", "\n           ".join(answer["addresses"])),
         ("up", format_duration(answer["uptime_s"])),
     ]
+
+
+def describe_head(head: Json) -> str:
+    age = format_age(head["time_ms"]) if head["height"] else "the genesis: no block yet"
+    return f"height {head['height']:,}, {shorten(head['hash'])}, {age}"
 
 
 def describe_sync(answer: Json) -> str:

@@ -12,7 +12,7 @@ from node.exits import UserError
 from tests.node.cli.conftest import Cli
 from tests.node.cli.fake_api import ADDRESS, CID, DONE, JOB, OTHER_JOB, STATUS, SUMMARY, FakeApi, error
 
-JOB_FILE = '[data]\nfile = "digits.npz"\n'
+JOB_FILE = '[data]\nfile = "data/digits.npz"\n'
 SUBMITTED = {
     "id": JOB,
     "txid": JOB,
@@ -100,7 +100,8 @@ def test_submit_sends_file_and_data_and_names_the_next_command(
     cli: Cli, api: FakeApi, tmp_path: Path
 ) -> None:
     (tmp_path / "job.toml").write_text(JOB_FILE)
-    (tmp_path / "digits.npz").write_bytes(b"data")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/digits.npz").write_bytes(b"data")
     api.routes["POST /v1/jobs"] = SUBMITTED
     ran = cli("job", "submit", "job.toml", "--from", "local-0")
     assert ran.code == 0
@@ -111,7 +112,7 @@ def test_submit_sends_file_and_data_and_names_the_next_command(
     assert body == {
         "file_name": "job.toml",
         "toml": JOB_FILE,
-        "data_name": "digits.npz",
+        "data_name": "data/digits.npz",
         "data_base64": base64.b64encode(b"data").decode(),
         "from": "local-0",
     }
@@ -140,7 +141,8 @@ def test_bad_job_file_exits_3_and_sends_nothing(
 
 def test_refused_job_exits_1_with_the_reason(cli: Cli, api: FakeApi, tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text(JOB_FILE)
-    (tmp_path / "digits.npz").write_bytes(b"data")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/digits.npz").write_bytes(b"data")
     api.routes["POST /v1/jobs"] = error(
         422, "refused", "the trial does not lower the loss", "lower learning_rate"
     )
