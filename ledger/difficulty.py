@@ -33,6 +33,11 @@ def threshold(target: int, work: int, offslot: bool, params: ChainParams) -> int
     return scaled // params.offslot_divisor if offslot else scaled
 
 
+def expected_runs(limit: int) -> int:
+    """Return how many valid runs it takes on average to come under a threshold, to the nearest integer."""
+    return ((1 << 256) + limit // 2) // max(1, limit)
+
+
 def _scale(start_target: int, exponent: int) -> int:
     """Return start * 2^(exponent / 2^16), within 1..2^256-1, rounded down."""
     doublings, fraction = exponent >> FRACTION_BITS, exponent & ((1 << FRACTION_BITS) - 1)
