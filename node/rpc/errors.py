@@ -10,6 +10,7 @@ EXIT_OF_CODE = {
     "not_found": Exit.NOT_FOUND,
     "ambiguous": Exit.NOT_FOUND,
     "bad_request": Exit.USAGE,
+    "too_large": Exit.BAD_FILE,
     "bad_file": Exit.BAD_FILE,
     "refused": Exit.FAILED,
     "not_enough_balance": Exit.NO_BALANCE,

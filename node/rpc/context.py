@@ -1,0 +1,130 @@
+"""What the API asks of the node it belongs to. The node's own parts fit; tests hand in small ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Protocol, TypeVar
+
+import trio
+
+from ledger.blobs import BlobStore
+from ledger.chain import Chain
+from ledger.jobspec import JobSpec
+from ledger.mempool import Mempool
+from ledger.transactions import Transaction
+from node.p2p.transport import Transport
+from node.rpc.job_views import Tallies
+from node.wallet import Wallet
+from node.worker.client import PreparedReply
+
+T = TypeVar("T")
+
+
+class ChainAccess(Protocol):
+    """The chain behind its thread (node/services/chain_service.py)."""
+
+    chain: Chain
+    mempool: Mempool
+    blobs: BlobStore
+
+    async def call(self, fn: Callable[[Chain], T]) -> T: ...
+
+    async def submit_transaction(self, tx: Transaction) -> None: ...
+
+
+class Trainer(Protocol):
+    """The training process (node/worker/client.py)."""
+
+    path: str
+
+    @property
+    def alive(self) -> bool: ...
+
+    @property
+    def restarts(self) -> int: ...
+
+    async def prepare_job(
+        self, toml: str, data_name: str, data: bytes, sidecar_limit: int
+    ) -> PreparedReply: ...
+
+    async def accuracy(self, spec: JobSpec, weights: bytes, inputs_npz: bytes) -> tuple[float, int]: ...
+
+    async def checkpoint(self, spec: JobSpec, weights: bytes, metadata: dict[str, str]) -> bytes: ...
+
+
+class MiningCounts(Protocol):
+    @property
+    def runs(self) -> int: ...
+
+    @property
+    def runs_per_s(self) -> float: ...
+
+    @property
+    def blocks(self) -> int: ...
+
+
+class Mining(Protocol):
+    """The miner (node/services/miner.py)."""
+
+    enabled: bool
+
+    def stats(self) -> MiningCounts: ...
+
+
+class Progress(Protocol):
+    @property
+    def behind(self) -> int: ...
+
+    @property
+    def best_peer_height(self) -> int: ...
+
+    @property
+    def parked(self) -> int: ...
+
+    @property
+    def state(self) -> str: ...
+
+
+class Following(Protocol):
+    """Sync (node/services/sync.py)."""
+
+    @property
+    def peer_heads(self) -> Mapping[str, tuple[int, bytes]]: ...
+
+    def progress(self) -> Progress: ...
+
+
+def get_version() -> str:
+    try:
+        return version("gradientcoin")
+    except PackageNotFoundError:  # run from a checkout
+        return "0"
+
+
+@dataclass(slots=True)
+class ApiContext:
+    """A node, as the API sees it. Made inside the event loop; `api` is set once the port is known."""
+
+    name: str
+    token: str = field(repr=False)
+    chain: ChainAccess
+    worker: Trainer
+    miner: Mining
+    sync: Following
+    transport: Transport
+    wallet: Wallet
+    stop: Callable[[], None]
+    api: str = ""
+    stopping: bool = False
+    version: str = field(default_factory=get_version)
+    started_s: float = field(default_factory=trio.current_time)
+    tallies: Tallies = field(default_factory=Tallies)
+    sending: trio.Lock = field(
+        default_factory=trio.Lock
+    )  # between a nonce's choice and its transaction's admission
+
+    async def read(self, fn: Callable[[Chain, Mempool], T]) -> T:
+        """Run a view in the chain's thread."""
+        return await self.chain.call(lambda chain: fn(chain, self.chain.mempool))

@@ -1,0 +1,88 @@
+"""The keys a node signs with: its own, and on local and regtest chains the ten funded accounts.
+
+Knows key files and names, nothing of balances. Source: docs/api.md (data directory), docs/protocol.md, section 12.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.genesis import local_accounts
+from ledger.keys import SEED_BYTES, KeyPair, address_text
+from ledger.params import params_by_name
+from node.datadir import write_private
+from node.exits import Exit, UserError
+
+WALLET_FILE = "wallet.key"
+OWN_NAME = "node"
+FUNDED_CHAINS = ("local", "regtest")
+
+
+class UnknownAccount(UserError):
+    """No key of this wallet has that name or address."""
+
+    exit_code = Exit.USAGE
+
+
+@dataclass(frozen=True, slots=True)
+class WalletAccount:
+    """A key that this node can sign with."""
+
+    name: str
+    address: str
+    keypair: KeyPair
+
+
+class Wallet:
+    """The accounts of a data directory; its key is made if there is none yet."""
+
+    def __init__(self, data_dir: Path, chain: str, chain_seed: str) -> None:
+        self._prefix = params_by_name(chain).address_prefix
+        self.keypair = _load_key(data_dir / WALLET_FILE)
+        self._accounts = [self._account(OWN_NAME, self.keypair)]
+        if chain in FUNDED_CHAINS:
+            funded = enumerate(local_accounts(chain_seed))
+            self._accounts += [self._account(f"local-{i}", keypair) for i, keypair in funded]
+
+    def __iter__(self) -> Iterator[WalletAccount]:
+        """Yield the node's own account, then the funded ones."""
+        return iter(self._accounts)
+
+    @property
+    def own(self) -> WalletAccount:
+        """The account of wallet.key: what mining earns goes there."""
+        return self._accounts[0]
+
+    def find(self, name: str) -> WalletAccount:
+        """Return the account with that name or address; UnknownAccount names those there are."""
+        for account in self._accounts:
+            if name in (account.name, account.address):
+                return account
+        names = ", ".join(account.name for account in self._accounts)
+        raise UnknownAccount(
+            f"account: expected a name or an address of this wallet ({names}), got {name[:100]!r}",
+            "list the accounts: gradientcoin wallet list",
+        )
+
+    def _account(self, name: str, keypair: KeyPair) -> WalletAccount:
+        return WalletAccount(name, address_text(self._prefix, keypair.address), keypair)
+
+
+def _load_key(path: Path) -> KeyPair:
+    try:
+        seed = bytes.fromhex(path.read_text().strip())
+    except FileNotFoundError:
+        seed = os.urandom(SEED_BYTES)
+        write_private(path, seed.hex() + "\n")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a key: {error}", "restore it from a backup", Exit.DAMAGED) from error
+    if len(seed) != SEED_BYTES:
+        raise UserError(
+            f"{path}: expected {SEED_BYTES} bytes in hex, got {len(seed)}",
+            "restore it from a backup",
+            Exit.DAMAGED,
+        )
+    return KeyPair.from_seed(seed)

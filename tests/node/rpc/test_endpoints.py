@@ -1,0 +1,372 @@
+"""Every endpoint's answer has the shape docs/api.md gives it, and its numbers are the chain's."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.chainfile import ChainFile
+from ledger.hashing import cid_text, tagged_hash
+from ledger.params import COIN, REGTEST
+from ledger.records import JobStatus
+from tests.ledger.chain_builder import ALICE, BOB, make_spec
+from tests.node.rpc.api_node import ApiNode, open_api
+
+
+def words(text: str) -> set[str]:
+    return set(text.split())
+
+
+JOB_FIELDS = words(
+    "id title objective status reason next_step owner submitted first_round round version settlements loss loss_units"
+    " first_loss target_loss escrow lock burn price budget price_note drawn lost tickets pending_tickets weights_cid"
+    " work lifetime_ends samples"
+)
+BLOCK_FIELDS = words(
+    "height hash time_ms miner job title runs_estimate transactions target loss_before loss_after"
+)
+POINT_FIELDS = words("height round version loss_before loss_after scale tickets weights_cid block")
+STATUS_FIELDS = words(
+    "name chain chain_id version peer_id addresses api head genesis state sync peers mining worker mempool wallet jobs"
+    " uptime_s parked"
+)
+SUBMITTED_FIELDS = words(
+    "id txid title objective data_cid data_bytes train judge spec_sha256 escrow burn fee quantisation trial notes"
+)
+
+
+async def get(node: ApiNode, path: str) -> Any:  # Any: an answer's JSON
+    answer = await node.get(path)
+    assert answer.status == 200, answer.raw
+    check_numbers(answer.json)
+    return answer.json
+
+
+def check_numbers(value: Any) -> None:
+    """JavaScript must read every number exactly."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            check_numbers(item)
+    if type(value) is int:
+        assert abs(value) < 2**53
+
+
+async def test_status_shape(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        node.mine()
+        job_id = node.builder.open_job()
+        status = await get(node, "/v1/status")
+        assert set(status) == STATUS_FIELDS
+        assert set(status["head"]) == {"hash", "height", "time_ms", "chain_work"}
+        assert status["head"]["height"] == 2
+        assert status["genesis"] == node.builder.genesis.chain_id.hex()
+        assert status["sync"] == {"behind": 0, "best_peer_height": 5}
+        assert set(status["mining"]) == {"enabled", "runs", "runs_per_s", "blocks", "slot"}
+        assert status["mining"]["slot"] == {"job": None, "title": "heartbeat"}
+        assert status["worker"] == {"alive": True, "restarts": 0, "path": "portable"}
+        assert status["mempool"] == {"count": 0, "bytes": 0}
+        assert set(status["wallet"]) == {"address", "balance", "immature"}
+        assert status["jobs"] == {"live": 1, "total": 1}
+        assert status["api"] == f"http://127.0.0.1:{node.port}"
+        while node.builder.drawn() is None:
+            node.mine()
+        slot = (await get(node, "/v1/status"))["mining"]["slot"]
+        assert slot == {"job": job_id.hex(), "title": "toy"}
+
+
+async def test_peers_are_shown_and_dialed(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        assert await get(node, "/v1/peers") == {"peers": []}
+        answer = await node.post("/v1/peers", {"address": node.peer_address})
+        assert answer.status == 200
+        node.sync.peer_heads[answer.json["peer_id"]] = (7, bytes(32))
+        (peer,) = (await get(node, "/v1/peers"))["peers"]
+        assert set(peer) == {"peer_id", "address", "direction", "since_s", "height", "head"}
+        assert (peer["height"], peer["head"], peer["direction"]) == (7, "00" * 32, "out")
+        refused = await node.post("/v1/peers", {"address": "/ip4/1.2.3.4/tcp/1/p2p/nobody"})
+        assert (refused.status, refused.code) == (422, "refused")
+
+
+async def test_wallet_lists_own_and_funded_accounts(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        accounts = (await get(node, "/v1/wallet"))["accounts"]
+        assert [a["name"] for a in accounts] == ["node", *(f"local-{i}" for i in range(10))]
+        assert all(set(a) == {"name", "address", "balance", "immature", "nonce"} for a in accounts)
+        assert accounts[1]["balance"] == str(100_000 * COIN)
+        node.mine()
+        account = await get(node, f"/v1/accounts/{accounts[4]['address']}")
+        assert account["immature"] == str(50 * COIN)
+        wrong = await node.get("/v1/accounts/rgc1nonsense")
+        assert (wrong.status, wrong.code) == (400, "bad_request")
+
+
+async def test_send_moves_coins_and_counts_what_waits(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        to = (await get(node, "/v1/wallet"))["accounts"][0]["address"]
+        body = {"from": "local-0", "to": to, "amount": str(3 * COIN), "memo": "for tea"}
+        first, second = [(await node.post("/v1/wallet/send", body)).json["txid"] for _ in range(2)]
+        pending = await get(node, f"/v1/transactions/{first}")
+        assert (pending["state"], pending["kind"], pending["amount"]) == (
+            "pending",
+            "transfer",
+            str(3 * COIN),
+        )
+        node.mine(*[tx for tx in node.service.mempool.transactions() if tx.txid.hex() in (first, second)])
+        confirmed = await get(node, f"/v1/transactions/{second}")
+        assert (confirmed["state"], confirmed["height"], confirmed["confirmations"]) == ("confirmed", 1, 1)
+        assert (await get(node, f"/v1/accounts/{to}"))["balance"] == str(6 * COIN)
+        missing = await node.get(f"/v1/transactions/{'00' * 32}")
+        assert (missing.status, missing.code) == (404, "not_found")
+
+
+async def test_send_without_the_balance_says_needed_and_available(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        to = (await get(node, "/v1/wallet"))["accounts"][0]["address"]
+        half = {"from": "local-0", "to": to, "amount": str(60_000 * COIN)}
+        assert (await node.post("/v1/wallet/send", half)).status == 200
+        answer = await node.post("/v1/wallet/send", half)
+        assert (answer.status, answer.code) == (422, "not_enough_balance")
+        assert re.search(
+            r"600000\d+ units are needed, 39999\d+ are available", answer.json["error"]["message"]
+        )
+        empty = await node.post("/v1/wallet/send", {"to": to, "amount": "1"})
+        assert empty.code == "not_enough_balance"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"amount": 5},
+        {"amount": "-5"},
+        {"amount": "0"},
+        {"amount": "1e3"},
+        {"amount": str(2**63)},
+        {"amount": "9" * 5000},
+        {"amount": "٣"},
+        {"to": "gc1x"},
+        {"to": 3},
+        {"to": "\ud800"},
+        {"from": "nobody"},
+        {"memo": "x" * 65},
+        {"amuont": "5"},
+    ],
+)
+async def test_send_with_a_wrong_field_is_400(tmp_path: Path, change: dict[str, object]) -> None:
+    async with open_api(tmp_path) as node:
+        to = node.context.wallet.own.address
+        answer = await node.post("/v1/wallet/send", {"from": "local-0", "to": to, "amount": "5"} | change)
+        assert (answer.status, answer.code) == (400, "bad_request")
+        assert answer.json["error"]["message"]
+
+
+async def test_submitted_job_is_pending_then_waiting_then_live(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        answer = await submit(node)
+        assert set(answer) == SUBMITTED_FIELDS
+        least = 50 * REGTEST.min_burn + 200 * (6 * REGTEST.min_burn + REGTEST.rent)
+        assert answer["escrow"] == str(least)
+        assert answer["quantisation"] == {"max_error": 0.25, "clipped": 3}
+        assert answer["trial"]["after"] < answer["trial"]["before"]
+        job = await get(node, f"/v1/jobs/{answer['id'][:4]}")
+        assert set(job) == JOB_FIELDS
+        assert job["status"] == "pending"
+        node.mine(*node.service.mempool.transactions())
+        job = await get(node, f"/v1/jobs/{answer['id']}")
+        assert set(job) == JOB_FIELDS
+        assert job["status"] == "waiting"
+        first = int(re.search(r"begins at height (\d+)", job["reason"])[1])  # type: ignore[index]
+        node.builder.mine_to(first - 2)
+        assert (await get(node, f"/v1/jobs/{answer['id']}"))["status"] == "waiting"
+        node.builder.mine_to(first - 1)
+        assert (await get(node, f"/v1/jobs/{answer['id']}"))["status"] == "live"
+        record = node.builder.job(bytes.fromhex(answer["id"]))
+        assert hashlib.sha256(record.spec).hexdigest() == answer["spec_sha256"]
+        assert (await get(node, "/v1/jobs"))["jobs"] == [await get(node, f"/v1/jobs/{answer['id']}")]
+
+
+async def submit(node: ApiNode, **changes: str) -> Any:  # Any: an answer's JSON
+    body = {"file_name": "a.toml", "toml": str(REGTEST.min_burn), "data_name": "a.npz", "from": "local-0"}
+    body["data_base64"] = base64.b64encode(b"data").decode()
+    answer = await node.post("/v1/jobs", body | changes)
+    assert answer.status == 200, answer.raw
+    return answer.json
+
+
+async def test_job_that_cannot_be_is_refused_with_its_reason(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        body = {
+            "file_name": "a.toml",
+            "toml": "x",
+            "data_name": "a.npz",
+            "data_base64": "",
+            "from": "local-0",
+        }
+        answer = await node.post("/v1/jobs", body)
+        assert (answer.status, answer.code) == (422, "bad_file")
+        assert answer.json["error"]["message"].startswith("a.toml: ")
+        assert answer.json["error"]["hint"] == "write one"
+        answer = await node.post("/v1/jobs", body | {"toml": str(REGTEST.min_burn), "from": "node"})
+        assert (answer.status, answer.code) == (422, "not_enough_balance")
+        answer = await node.post("/v1/jobs", body | {"toml": str(REGTEST.min_burn), "data_base64": "?"})
+        assert (answer.status, answer.code) == (400, "bad_request")
+        node.worker.escrow_units = 1
+        answer = await node.post("/v1/jobs", body | {"toml": str(REGTEST.min_burn)})
+        assert (answer.status, answer.code) == (422, "refused")
+        assert not node.service.mempool.transactions()
+
+
+async def test_job_is_found_by_prefix_unless_it_is_ambiguous(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        for path, status, code in (
+            ("/v1/jobs/abc", 400, "bad_request"),
+            ("/v1/jobs/wxyz", 400, "bad_request"),
+            ("/v1/jobs/abcd", 404, "not_found"),
+            ("/v1/jobs/abcd/history", 404, "not_found"),
+            ("/v1/jobs/abcd/result", 404, "not_found"),
+        ):
+            answer = await node.get(path)
+            assert (answer.status, answer.code) == (status, code)
+        record = node.builder.job(node.builder.open_job())
+        twins = [bytes.fromhex("abcd" + digit * 60) for digit in "12"]
+        for twin in twins:
+            node.builder.chain.state.apply({b"\x03" + twin: record.encode()})
+        answer = await node.get("/v1/jobs/ABCD")
+        assert (answer.status, answer.code) == (409, "ambiguous")
+        assert all(twin.hex() in answer.json["error"]["message"] for twin in twins)
+        assert (await get(node, "/v1/jobs/abcd1"))["id"] == twins[0].hex()
+
+
+async def test_history_and_result_follow_the_settlements(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        job_id = node.builder.open_job(make_spec(target=1))
+        node.builder.mine_to(40)
+        settled = node.builder.chain.list_settlements(job_id)
+        points = (await get(node, f"/v1/jobs/{job_id.hex()}/history"))["points"]
+        assert len(points) == len(settled) > 1
+        assert all(set(point) == POINT_FIELDS for point in points)
+        job = await get(node, f"/v1/jobs/{job_id.hex()}")
+        assert job["settlements"] == len(points)
+        assert job["tickets"] == sum(point["tickets"] for point in points)
+        assert job["loss_units"] == str(node.builder.job(job_id).last_losses[-1])
+        assert job["samples"] == {"train": 4096, "judge": 1000}
+        result = await get(node, f"/v1/jobs/{job_id.hex()[:8]}/result")
+        weights = base64.b64decode(result["checkpoint_base64"])
+        assert hashlib.sha256(weights).hexdigest() == result["weights_sha256"]
+        assert result["weights_cid"] == points[-1]["weights_cid"] == job["weights_cid"]
+        assert compute_provenance(result["record"]) == result["provenance"]
+        assert result["record"]["history"] == points
+        for settlement in result["record"]["blocks"]:
+            for ticket in settlement["tickets"]:
+                block = await get(node, f"/v1/blocks/{ticket['height']}")
+                assert (block["hash"], block["seed"]) == (ticket["block"], ticket["seed"])
+
+
+def compute_provenance(record: Any) -> str:  # Any: an answer's JSON
+    """Compute a job's provenance from nothing but its record (docs/protocol.md, section 10)."""
+    provenance = bytes(32)
+    for settlement in record["blocks"]:
+        seeds = b"".join(bytes.fromhex(ticket["seed"]) for ticket in settlement["tickets"])
+        text = settlement["weights_cid"][1:].upper()
+        cid = base64.b32decode(text + "=" * (-len(text) % 8))
+        data = provenance + settlement["round"].to_bytes(8, "big") + seeds + cid
+        provenance = tagged_hash("gc/provenance", data)
+    return provenance.hex()
+
+
+async def test_result_of_a_pending_job_is_refused(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        job = await submit(node)
+        answer = await node.get(f"/v1/jobs/{job['id']}/result")
+        assert (answer.status, answer.code) == (422, "refused")
+        assert await get(node, f"/v1/jobs/{job['id']}/history") == {"points": []}
+
+
+async def test_accuracy_is_the_workers(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        job_id = node.builder.open_job()
+        body = {"inputs_base64": base64.b64encode(b"PK12").decode()}
+        answer = await node.post(f"/v1/jobs/{job_id.hex()}/accuracy", body)
+        weights_cid = cid_text(node.builder.job(job_id).weights)
+        assert answer.json == {"accuracy": 0.5, "count": 4, "weights_cid": weights_cid}
+
+
+async def test_every_status_has_a_reason_and_a_next_step(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        builder = node.builder
+        cancelled = builder.open_job()
+        node.mine(builder.cancel(ALICE, cancelled))
+        suspended = builder.open_job(make_spec(1), key=BOB)
+        seen: dict[str, tuple[str, str]] = {}
+        while builder.job(suspended).status is not JobStatus.SUSPENDED:
+            node.mine(heartbeat=True)
+            for job in (await get(node, "/v1/jobs"))["jobs"]:
+                seen[job["status"]] = (job["reason"], job["next_step"])
+        assert set(seen) == {"waiting", "live", "closing", "cancelled", "suspended"}
+        assert all(sentence.endswith(".") for pair in seen.values() for sentence in pair)
+        assert "cancelled" in seen["cancelled"][0]
+
+
+async def test_blocks_are_listed_newest_last(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        assert await get(node, "/v1/blocks") == {"blocks": []}
+        job_id = node.builder.open_job()
+        node.builder.mine_to(30)
+        blocks = (await get(node, "/v1/blocks"))["blocks"]
+        assert [b["height"] for b in blocks] == list(range(11, 31))
+        assert all(set(b) == BLOCK_FIELDS for b in blocks)
+        assert {b["job"] for b in blocks} == {None, job_id.hex()}
+        assert all(b["loss_after"] < b["loss_before"] for b in blocks)
+        part = (await get(node, "/v1/blocks?from=5&limit=3"))["blocks"]
+        assert [b["height"] for b in part] == [5, 6, 7]
+        assert (await get(node, "/v1/blocks?from=31"))["blocks"] == []
+        for query in ("from=x", "limit=0", "limit=201", "from=-1", "from=" + "9" * 50):
+            answer = await node.get(f"/v1/blocks?{query}")
+            assert (answer.status, answer.code) == (400, "bad_request")
+
+
+async def test_runs_estimate_knows_heartbeats_that_took_a_jobs_slot(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        node.builder.open_job()
+        expected = []
+        for _ in range(30):
+            drawn = node.builder.drawn()
+            node.mine(heartbeat=True)
+            expected.append(4 if drawn else 1)
+        blocks = (await get(node, "/v1/blocks?from=2&limit=30"))["blocks"]
+        assert [b["runs_estimate"] for b in blocks] == expected
+        assert 4 in expected
+
+
+async def test_block_by_height_and_hash_with_its_settlements(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        job_id = node.builder.open_job()
+        node.builder.mine_to(40)
+        settled = node.builder.chain.list_settlements(job_id)[0]
+        block = await get(node, f"/v1/blocks/{settled.height}")
+        assert block == await get(node, f"/v1/blocks/{block['hash']}")
+        assert set(block) > BLOCK_FIELDS
+        assert block["settlements"][0]["job"] == job_id.hex()
+        assert (await get(node, "/v1/blocks/1"))["transactions"][0]["kind"] == "submit_job"
+        for name, status in (("0", 404), ("41", 404), ("00" * 32, 404), ("abc", 400), ("1" * 63, 404)):
+            assert (await node.get(f"/v1/blocks/{name}")).status == status
+
+
+async def test_export_is_a_chain_file_of_the_main_chain(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        node.builder.open_job()
+        node.builder.mine_to(150)
+        answer = await node.get("/v1/chain/export")
+        assert answer.headers["content-type"] == "application/octet-stream"
+        source = ChainFile(io.BytesIO(answer.raw).read)
+        assert source.genesis == node.builder.genesis
+        blocks = list(source)
+        assert [b.block.hash for b in blocks] == node.builder.chain.index.main[1:]
+        assert blocks[0].blobs == (b"GCD1 toy data",)
+        assert json.dumps(answer.headers["content-disposition"])
