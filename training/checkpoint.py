@@ -9,10 +9,10 @@ import numpy as np
 from safetensors.numpy import save
 
 from training.engine import Task
+from training.errors import BadInput
 from training.exact.grids import MASTER
 from training.objectives.base import count_parameters
 from training.objectives.registry import get_objective
-from training.errors import BadInput
 
 TENSOR_NAMES = ("X", "Y")  # as the papers call them
 
