@@ -14,7 +14,6 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from demo_report import Report, list_failures, print_report
 from demo_view import NodeView, View, make_view
@@ -26,19 +25,19 @@ from node.cli.verify import run_verifier, show_progress
 from node.datadir import replace_text
 from node.exits import Exit, UserError
 from node.rpc.client import Json
-from node.rpc.errors import ClientError
+from node.rpc.errors import ClientError, NoAnswer, TimedOut
 from node.testnet.network import Testnet
 from node.testnet.state import FOLDER
 
 JOB_FILE = Path(__file__).resolve().parent.parent / "examples" / "digits.toml"
 VICTIM = "node-2"
 KILL_AT_VERSION = 3
-BLOCKS_AWAY = 5
+BLOCKS_APART = 5  # kill, restart, late join
 TIMEOUT_S = 600.0  # from the first node's start to the target
 AGREE_TIMEOUT_S = 180.0
 POLL_S = 1.0
+PATIENCE = 3  # attempts to get an answer
 PROBE_TIMEOUT_S = 5.0
-MAX_SIDECAR_BYTES = 1 << 20  # only the held-out samples are taken from the job prepared here
 
 
 def main() -> int:
@@ -111,7 +110,7 @@ class Demo:
     begin_s: float = field(default_factory=time.monotonic)
     report: Report = field(default_factory=Report)
     killed_at: int | None = None
-    restarted: bool = False
+    restarted_at: int | None = None
     joined: str | None = None
     waiting: list[str] = field(default_factory=list)  # started, not ready yet
 
@@ -153,8 +152,10 @@ class Demo:
     def follow(self, job_id: str, view: View) -> None:
         """Show the job and play the story until it is done."""
         while True:
-            snapshot = take_snapshot(self.network.client("node-0"), job_id)
+            snapshot = self.take_snapshot(job_id)
+            self.check_alive()
             self.advance(snapshot, view)
+            self.greet(view)
             view.show(snapshot, self.look_at_nodes(job_id), self.elapsed_s())
             if snapshot.has_ended and "target" not in self.report.seconds:
                 self.report.seconds["target"] = self.elapsed_s()
@@ -172,27 +173,28 @@ class Demo:
 
     def advance(self, snapshot: Snapshot, view: View) -> None:
         """Kill, restart and add nodes when their moment has come."""
-        self.check_alive()
-        if self.killed_at is None and (snapshot.job["version"] >= KILL_AT_VERSION or snapshot.has_ended):
-            self.network.kill(VICTIM)
-            self.killed_at = snapshot.height
-            self.note(view, f"{VICTIM} is killed (SIGKILL, with its worker) at height {snapshot.height}")
-        elif (
-            self.killed_at is not None
-            and not self.restarted
-            and snapshot.height >= self.killed_at + BLOCKS_AWAY
-        ):
-            self.network.start(VICTIM)
-            self.restarted = True
-            self.waiting.append(VICTIM)
-            self.note(view, f"{VICTIM} starts again at height {snapshot.height}")
-        elif self.restarted and self.joined is None and not self.waiting:
+        height = snapshot.height
+        if self.killed_at is None:
+            if snapshot.job["version"] >= KILL_AT_VERSION or snapshot.has_ended:
+                self.network.kill(VICTIM)
+                self.killed_at = height
+                self.note(view, f"{VICTIM} is killed (SIGKILL, with its worker) at height {height}")
+        elif self.restarted_at is None:
+            if height >= self.killed_at + BLOCKS_APART:
+                self.network.start(VICTIM)
+                self.restarted_at = height
+                self.waiting.append(VICTIM)
+                self.note(view, f"{VICTIM} starts again at height {height}")
+        elif self.joined is None and height >= self.restarted_at + BLOCKS_APART:
             self.joined = f"node-{self.options.nodes}"
             self.join(self.joined)
             self.waiting.append(self.joined)
             self.note(
-                view, f"{self.joined} joins late, at height {snapshot.height}, with nothing but the seed"
+                view, f"{self.joined} joins late, at height {height}, with nothing but seed and address"
             )
+
+    def greet(self, view: View) -> None:
+        """Say which of the nodes that were started answer now."""
         for name in tuple(self.waiting):
             if self.network.is_ready(name):
                 self.waiting.remove(name)
@@ -200,7 +202,7 @@ class Demo:
 
     def check_alive(self) -> None:
         gone = set(self.network.names()) - set(self.network.running())
-        if self.killed_at is not None and not self.restarted:
+        if self.killed_at is not None and self.restarted_at is None:
             gone.discard(VICTIM)
         for name in gone:
             raise UserError(f"{name} ended by itself\n{self.network.tail(name)}", self.network.log_hint(name))
@@ -216,6 +218,15 @@ class Demo:
     def note(self, view: View, text: str) -> None:
         self.report.events.append({"s": round(self.elapsed_s(), 1), "event": text})
         view.say(self.elapsed_s(), text)
+
+    def take_snapshot(self, job_id: str) -> Snapshot:
+        """The job as node 0 sees it; on a busy machine an answer may take its time."""
+        for _ in range(PATIENCE):
+            try:
+                return take_snapshot(self.network.client("node-0"), job_id)
+            except (TimedOut, NoAnswer):
+                self.check_alive()
+        return take_snapshot(self.network.client("node-0"), job_id)
 
     def look_at_nodes(self, job_id: str) -> list[NodeView]:
         return [self.look_at(name, job_id) for name in self.network.names()]
@@ -236,7 +247,7 @@ class Demo:
         deadline = time.monotonic() + AGREE_TIMEOUT_S
         while time.monotonic() < deadline:
             nodes = self.look_at_nodes(job_id)
-            view.show(take_snapshot(self.network.client("node-0"), job_id), nodes, self.elapsed_s())
+            view.show(self.take_snapshot(job_id), nodes, self.elapsed_s())
             if len({node.weights_cid for node in nodes}) == 1 and all(node.has_ended for node in nodes):
                 break
             time.sleep(POLL_S)
@@ -246,8 +257,10 @@ class Demo:
 
     def measure(self, job_id: str) -> None:
         """Ask every node for its weights and their accuracy on the held-out samples; save the result."""
+        from demo_holdout import make_held_out  # imports torch, which the start need not wait for
+
         print("asking every node for its accuracy on the held-out images")
-        held_out = make_held_out()
+        held_out = make_held_out(JOB_FILE)
         for name in self.network.names():
             client = self.network.client(name)
             score = client.post(f"/v1/jobs/{job_id}/accuracy", {"inputs_base64": held_out}, timeout_s=60.0)
@@ -274,28 +287,6 @@ class Demo:
             verdict = run_verifier(file, progress)
         self.report.verify = {"ok": verdict.is_verified, **verdict.answer}
         self.report.seconds["verify"] = verdict.seconds
-
-
-def make_held_out() -> str:
-    """The job's held-out samples as the API takes them: on the data grid, in base64."""
-    import base64
-    import io
-
-    import numpy as np
-
-    from training.exact.grids import DATA
-    from training.jobfile import load_job_file
-    from training.jobs import prepare
-
-    prepared = prepare(load_job_file(JOB_FILE), MAX_SIDECAR_BYTES)
-    inputs, labels = prepared.holdout_inputs, prepared.holdout_targets
-    arrays: dict[str, Any] = {  # Any: numpy's array types differ
-        "inputs": inputs.units << (DATA.f - inputs.fraction_bits),
-        "labels": labels.units,
-    }
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return base64.b64encode(file.getvalue()).decode()
 
 
 if __name__ == "__main__":

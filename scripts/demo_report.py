@@ -79,7 +79,11 @@ def list_facts(report: Report, directory: Path) -> list[tuple[str, object]]:
     replay = (
         f"about {verify.get('runs', 0):,} done by the miners, {verify.get('replayed', 0):,} winners replayed"
     )
-    again = "same head, state and weights" if verify["ok"] else f"FAILED: {verify.get('error')}"
+    again = (
+        "every block and settlement agrees, and so do the weights"
+        if verify["ok"]
+        else f"FAILED: {verify.get('error')}"
+    )
     return [
         ("seed", repr(report.chain["seed"])),
         ("genesis", report.chain["genesis"]),

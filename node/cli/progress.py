@@ -57,7 +57,7 @@ def describe(snapshot: Snapshot) -> str:
     job = snapshot.job
     target = "" if snapshot.target is None else f" (target {format_loss(snapshot.target)})"
     return (
-        f"height {snapshot.height:,}  {job['status']}  round {job['round']}  version {job['version']}  "
+        f"height {snapshot.height:,}  {job['status']}  round {job['round'] or '-'}  version {job['version']}  "
         f"loss {format_loss(job['loss'])}{target}  {count_of(job['tickets'], 'block')} for the job  "
         f"network {format_speed(snapshot)}"
     )
@@ -77,7 +77,7 @@ def list_facts(snapshot: Snapshot) -> list[tuple[str, object]]:
         ("loss", f"{format_loss(job['loss'])}, {target}{start}"),
         (
             "progress",
-            f"round {job['round']}, version {job['version']}, {count_of(job['settlements'], 'settlement')}",
+            f"round {job['round'] or '-'}, version {job['version']}, {count_of(job['settlements'], 'settlement')}",
         ),
         (
             "blocks",
