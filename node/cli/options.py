@@ -57,11 +57,12 @@ def read_default() -> NodeAddress:
     try:
         return read_address(directory, "the default data directory")
     except NodeNotRunning as error:
+        stopped = ", ".join(find_networks(Path.cwd()))
+        networks = f"none runs; stopped: {stopped}" if stopped else "there is none"
         raise NodeNotRunning(
             f"no node is running. Tried: --node (not given), {NODE_VARIABLE} (not set), a local network under "
-            f"{Path.cwd()} (none runs), the default data directory: {error.message}",
-            "start a local network: gradientcoin testnet up, or your own node: gradientcoin init && "
-            "gradientcoin run",
+            f"{Path.cwd()} ({networks}), and {error.message}",
+            "start a local network: gradientcoin testnet up, or your own node: gradientcoin init && gradientcoin run",
         ) from None
 
 

@@ -101,15 +101,14 @@ def peers(node: str | None, as_json: bool) -> None:
         click.echo("no peers")
         return
     print_table(
-        ("PEER", "ADDRESS", "DIRECTION", "SINCE", "HEIGHT", "HEAD"),
+        ("HEIGHT", "HEAD", "DIRECTION", "SINCE", "ADDRESS"),
         [
             (
-                peer["peer_id"],
-                peer["address"] or "-",
-                peer["direction"],
-                format_duration(peer["since_s"]),
                 "-" if peer["height"] is None else peer["height"],
                 shorten(peer["head"]),
+                peer["direction"],
+                format_duration(peer["since_s"]),
+                peer["address"] or f"/p2p/{peer['peer_id']}",
             )
             for peer in answer["peers"]
         ],

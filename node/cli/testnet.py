@@ -16,6 +16,7 @@ from node.testnet.state import FOLDER, STATE_FILE, find_networks, find_running_n
 
 DEFAULT_NAME = "local"
 PROBE_TIMEOUT_S = 3.0
+STOPPED = "stopped"
 
 name_option = click.option("--name", help=f"The network's name, and its folder under {FOLDER}.")
 dir_option = click.option(
@@ -60,7 +61,12 @@ def up(
                 "another one beside it: --name OTHER",
                 Exit.LOCKED,
             )
-        warn(f"starting {count_of(max(nodes, len(network.names())), 'node')} in {path}")
+        again = (
+            " again where it was (`testnet down --delete` makes room for a new one)"
+            if network.names()
+            else ""
+        )
+        warn(f"starting {count_of(max(nodes, len(network.names())), 'node')} in {path}{again}")
         network.up(nodes, lambda node, seconds: warn(f"  {node} is ready after {seconds:.1f} s"), timeout)
     if as_json:
         print_json(describe(network))
@@ -121,7 +127,7 @@ def describe_node(network: Testnet, name: str) -> Json:
         "error": None,
     }
     if pid is None:
-        entry["error"] = "stopped" if node.process is None else "ended by itself"
+        entry["error"] = STOPPED if node.process is None else "ended by itself"
         return entry
     try:
         entry["status"] = network.client(name).get("/v1/status", timeout_s=PROBE_TIMEOUT_S)
@@ -139,7 +145,7 @@ def print_status(network: Testnet, answer: Json) -> None:
         [get_row(node) for node in answer["nodes"]],
     )
     for node in answer["nodes"]:
-        if node["error"]:
+        if node["error"] not in (None, STOPPED):
             click.echo(f"  {node['name']}: {node['error']}; logs: gradientcoin testnet logs {node['name']}")
     click.echo(f"\n{judge(answer)}")
 

@@ -124,9 +124,8 @@ class PlainProgress:
 def print_verdict(verdict: Verdict) -> None:
     answer = verdict.answer
     if not verdict.is_verified:
-        click.echo(
-            click.style("NOT VERIFIED", fg="red", bold=True) + f" at height {answer.get('height', '?')}"
-        )
+        word = "DAMAGED FILE" if verdict.exit_code == Exit.DAMAGED else "NOT VERIFIED"
+        click.echo(f"{click.style(word, fg='red', bold=True)} at height {answer.get('height', '?')}")
         click.echo(f"  {answer.get('error', 'no reason given')}")
         return
     click.echo(

@@ -1,0 +1,81 @@
+"""`chain verify`: a process of its own, its progress, its verdict in words, its exit code."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.node.cli.conftest import Cli
+from tests.node.cli.fake_api import CID, JOB, FakeApi
+
+GOOD = {
+    "verified": True,
+    "blocks": 90,
+    "replayed": 90,
+    "runs": 54000,
+    "settlements": 9,
+    "head": "ab" * 32,
+    "state_root": "cd" * 32,
+    "weights": {JOB: CID},
+}
+BAD = {"verified": False, "height": 41, "error": "the digest differs"}
+Verifier = Callable[[int, list[object]], None]
+
+
+@pytest.fixture
+def verifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verifier:
+    """Puts a program in the place of the interpreter that would run node.verify."""
+
+    def make(code: int, lines: list[object]) -> None:
+        program = tmp_path / "verifier"
+        output = "\n".join(json.dumps(line) for line in lines)
+        program.write_text(
+            f"#!/bin/sh\necho 'something broke' >&2\ncat <<'END'\n{output}\nEND\nexit {code}\n"
+        )
+        program.chmod(0o755)
+        monkeypatch.setattr("node.cli.verify.sys.executable", str(program))
+
+    return make
+
+
+def test_verified_chain_of_the_node(cli: Cli, api: FakeApi, verifier: Verifier) -> None:
+    verifier(0, [{"height": 10, "of": 90}, GOOD])
+    api.routes["GET /v1/chain/export"] = b"chain"
+    ran = cli("chain", "verify")
+    assert ran.code == 0
+    assert ran.out.startswith("VERIFIED")
+    assert "90 replayed; about 54,000" in ran.out
+    assert "fetched 5 bytes" in ran.err
+
+
+def test_json_is_the_verdict_alone(cli: Cli, tmp_path: Path, verifier: Verifier) -> None:
+    verifier(0, [{"height": 10, "of": 90}, GOOD])
+    (tmp_path / "c").write_bytes(b"x")
+    assert json.loads(cli("chain", "verify", "c", "--json").out) == GOOD
+
+
+@pytest.mark.parametrize(("code", "word"), [(1, "NOT VERIFIED"), (8, "DAMAGED FILE")])
+def test_bad_chain_names_height_and_reason(
+    cli: Cli, tmp_path: Path, verifier: Verifier, code: int, word: str
+) -> None:
+    verifier(code, [BAD])
+    (tmp_path / "c").write_bytes(b"x")
+    ran = cli("chain", "verify", "c")
+    assert ran.code == code
+    assert ran.out.startswith(f"{word} at height 41")
+    assert "the digest differs" in ran.out
+
+
+def test_verifier_without_a_verdict_never_counts_as_verified(
+    cli: Cli, tmp_path: Path, verifier: Verifier
+) -> None:
+    verifier(0, [{"height": 10, "of": 90}])
+    (tmp_path / "c").write_bytes(b"x")
+    ran = cli("chain", "verify", "c")
+    assert ran.code == 1
+    assert "something broke" in ran.err
+
+
+def test_missing_file_exits_3(cli: Cli) -> None:
+    assert cli("chain", "verify", "nothing").code == 3
