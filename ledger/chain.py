@@ -41,10 +41,9 @@ from ledger.storage import BlockRow, Storage
 from ledger.transition import (
     Rules,
     apply_block,
-    check_ticket_claim,
+    check_ticket,
     genesis_state,
     list_sidecars,
-    replay_ticket,
 )
 from ledger.undo import Undo, decode_undo, take_step_back
 from ledger.work import WorkVerifier
@@ -155,8 +154,7 @@ class Chain:
             raise InvalidHeader("signature: not the miner's")
         state = self._view_at(header.work.parent)
         _check_state_root(header, self._root_after(header.work.parent))
-        check_ticket_claim(state, header, self.rules)
-        replay_ticket(state, header, self.rules)
+        check_ticket(state, header, self.rules)
 
     def _view_at(self, block_hash: bytes) -> Overlay:
         """Return the state after a main-chain block near the head."""
@@ -190,12 +188,19 @@ class Chain:
         if known is None:
             self.check_header(block.header, now_ms)
             check_body(block, self.genesis.chain_id)
+            self._check_size(block)
             self._keep(block)
         entry = self.index[block.hash]
         if entry.chain_work <= self.head.chain_work:
             return Added(known=known is not None)
         connected, disconnected = self._reorganise(entry)
         return Added(known is not None, connected, disconnected)
+
+    def _check_size(self, block: Block) -> None:
+        """Of a block put together from single transactions; a decoded one was bounded already."""
+        size = len(block.encode())
+        if size > self.params.block_limit:
+            raise InvalidBlock(f"block of {size} bytes, at most {self.params.block_limit} are allowed")
 
     def _keep(self, block: Block) -> None:
         header = block.header
@@ -224,6 +229,9 @@ class Chain:
         connected: list[Block] = []
         entry = tip
         try:
+            if fork.hash != self.head.hash:  # nothing is taken back for a branch that cannot be completed
+                for entry in branch:
+                    self._require_sidecars(self._load_block(entry.hash))
             with self._all_or_nothing():
                 while self.head.hash != fork.hash:
                     disconnected.append(self._disconnect_head())
@@ -252,9 +260,10 @@ class Chain:
 
     def _connect(self, block: Block) -> None:
         _check_state_root(block.header, self._state.root)
-        self._require_sidecars(block)
         overlay = Overlay(self._state)
-        effects = apply_block(overlay, block, self.rules)
+        run = check_ticket(overlay, block.header, self.rules)  # what cost no work is not parked
+        self._require_sidecars(block)
+        effects = apply_block(overlay, block, run, self.rules)
         store_effects(self._storage, block, effects, self.index.main)
         steps = tuple(make_steps(self._storage, effects))
         self._touched = True

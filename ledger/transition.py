@@ -117,6 +117,12 @@ def replay_ticket(state: Overlay, header: Header, rules: Rules) -> TicketRun:
     return run
 
 
+def check_ticket(state: Overlay, header: Header, rules: Rules) -> TicketRun:
+    """Return the run of a header's ticket; InvalidHeader if the ticket is not valid in the state after the parent."""
+    check_ticket_claim(state, header, rules)
+    return replay_ticket(state, header, rules)
+
+
 def _require_job(state: Overlay, job_id: bytes) -> JobRecord:
     record = state.get_job(job_id)
     if record is None:
@@ -127,14 +133,14 @@ def _require_job(state: Overlay, job_id: bytes) -> JobRecord:
 # blocks
 
 
-def apply_block(state: Overlay, block: Block, rules: Rules) -> BlockEffects:
+def apply_block(state: Overlay, block: Block, run: TicketRun, rules: Rules) -> BlockEffects:
     """Apply a block whose header follows its parent's and whose body is its own (`check_body`).
 
-    Raises InvalidHeader if the ticket is wrong, InvalidBlock if the content is; MissingBlobs from the verifier.
+    `run` is that of its ticket (`check_ticket`). Raises InvalidBlock if the content is wrong; MissingBlobs from the
+    verifier.
     """
     header = block.header
-    check_ticket_claim(state, header, rules)
-    effects = BlockEffects(replay_ticket(state, header, rules))
+    effects = BlockEffects(run)
     drawn = draw_job(state, header.work.parent, header.work.height, rules.params)
     _mature_income(state, header.work.height)
     if drawn is not None:
@@ -317,8 +323,8 @@ def _submit_job(
         raise InvalidTransaction(f"escrow: at least {least} units for this spec, got {body.escrow}")
     if len(state.active_jobs()) >= params.max_jobs:
         raise InvalidTransaction(f"jobs: {params.max_jobs} are live already; one must end first")
+    _charge(state, address_of(tx.sender), body.escrow)  # before the trial: who cannot pay makes nobody train
     work, weights = _check_trial(spec, body, rules)
-    _charge(state, address_of(tx.sender), body.escrow)
     weights_cid = cid_of(weights)
     new_weights[weights_cid] = weights
     state.put_job(

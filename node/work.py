@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ledger.errors import LedgerError
 from ledger.jobspec import JobSpec
 from ledger.work import JobFacts, Settled, SettleTask, TicketRun, TicketTask, WorkRefused
 from training.engine import Engine, Task
@@ -29,8 +30,9 @@ def task_of(spec: JobSpec) -> Task:
 class EngineVerifier:
     """Recomputes work with an engine; the last runs and inspections are remembered.
 
-    What the objective refuses is raised as WorkRefused, a blob that is not held as the engine's loader raises it
-    (MissingBlobs). Other errors of the engine are faults of this machine and pass through.
+    What the objective refuses at inspection is raised as WorkRefused, a blob that is not held as the engine's loader
+    raises it (MissingBlobs). A job that passed and is refused later is this machine's fault: LedgerError, no verdict.
+    Other errors of the engine are faults of this machine and pass through.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -48,7 +50,7 @@ class EngineVerifier:
         """Check a spec against its objective and data."""
         facts = self._facts.get(spec)
         if facts is None:
-            with _refusals():
+            with _refusals(WorkRefused):
                 found = self.engine.inspect(task_of(spec))
             facts = JobFacts(found.work, found.weights, found.train_count, found.judge_count)
             self._facts[spec] = facts
@@ -62,14 +64,14 @@ class EngineVerifier:
         if known is not None and known[0] == task:
             self._runs.move_to_end(task.seed)
             return known[1]
-        with _refusals():
+        with _refusals(LedgerError):
             run = self._train(task)
         self._remember(task, run)
         return run
 
     def settle(self, task: SettleTask) -> Settled:
         """Merge a round's deltas."""
-        with _refusals():
+        with _refusals(LedgerError):
             done = self.engine.settle(task_of(task.spec), task.weights, task.deltas, task.sample_seed)
         return Settled(
             weights=done.weights,
@@ -102,11 +104,11 @@ class EngineVerifier:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def _refusals(kind: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (TaskRefused, BlobRefused) as error:
-        raise WorkRefused(str(error)) from error
+        raise kind(str(error)) from error
 
 
 def _size_of(task: TicketTask, run: TicketRun) -> int:

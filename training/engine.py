@@ -113,7 +113,7 @@ class Engine:
         self._fused = path == "fused"
         self._path: ExactPath = FusedPath() if self._fused else PortablePath()
         self._cache_bytes = cache_bytes
-        self._prepared: OrderedDict[tuple[str, tuple[int, ...], bytes], _Prepared] = OrderedDict()
+        self._prepared: OrderedDict[tuple[str, tuple[int, ...], bytes, int], _Prepared] = OrderedDict()
         self._heartbeats: OrderedDict[bytes, heartbeat.Heartbeat] = OrderedDict()
 
     def inspect(self, task: Task) -> TaskFacts:
@@ -228,7 +228,7 @@ class Engine:
     # --- data ---------------------------------------------------------------------------------------------------------
 
     def _prepare(self, task: Task) -> _Prepared:
-        key = (task.objective, task.params, task.data_cid)
+        key = (task.objective, task.params, task.data_cid, task.data_size)  # all that a refusal depends on
         prepared = self._prepared.get(key)
         if prepared is None:
             objective = get_objective(task.objective, task.params)

@@ -22,6 +22,7 @@ from ledger.params import COIN, REGTEST
 from ledger.records import JOB, decode_job
 from ledger.state import State
 from ledger.storage import Storage
+from ledger.transactions import Transaction
 from ledger.undo import decode_undo
 from tests.ledger.chain_builder import (
     ALICE,
@@ -297,6 +298,39 @@ def test_damaged_sidecar_parks_and_is_asked_for_again(tmp_path: Path) -> None:
     assert not path.exists()
     poor.blobs.put(DATA)
     assert poor.add(block).connected
+
+
+def test_ticket_without_work_is_invalid_even_if_sidecars_are_missing(tmp_path: Path) -> None:
+    rich, poor = ChainBuilder(tmp_path / "rich"), ChainBuilder(tmp_path / "poor")
+    block = rich.make_block(_submit_unknown(rich))
+    header = dataclasses.replace(block.header, digest=bytes(32))
+    while header.ticket >= rich.template().threshold:  # found by hashing alone
+        header = dataclasses.replace(header, before=header.before + 1)
+    with pytest.raises(InvalidHeader, match="replay"):
+        poor.chain.add_block(rich.seal(header, *block.transactions), NOW_MS)
+    assert poor.chain.index[header.hash].invalid
+
+
+def _submit_unknown(builder: ChainBuilder) -> Transaction:
+    """Return a submission whose data lie with this builder only."""
+    blob = b"GCD1 withheld"
+    builder.blobs.put(blob)
+    return builder.submit(ALICE, make_spec(9, data_cid=cid_of(blob), data_size=len(blob)))
+
+
+def test_nothing_is_taken_back_for_a_branch_that_lacks_sidecars(tmp_path: Path) -> None:
+    rich, poor = ChainBuilder(tmp_path / "rich"), ChainBuilder(tmp_path / "poor")
+    poor.mine_many(4)
+    for _ in range(4):
+        rich.mine(start=1000)
+    rich.mine(_submit_unknown(rich))
+    for height in range(1, 5):
+        poor.add(rich.block_at(height))
+    with patch.object(poor.chain, "_disconnect_head") as disconnect, pytest.raises(MissingBlobs):
+        poor.chain.add_block(rich.block_at(5), NOW_MS)
+    disconnect.assert_not_called()
+    poor.blobs.put(rich.blobs.get(cid_of(b"GCD1 withheld")))
+    assert len(poor.add(rich.block_at(5)).connected) == 5
 
 
 def test_headers_after_a_locator_continue_the_main_chain(tmp_path: Path) -> None:

@@ -377,6 +377,25 @@ def test_too_many_sidecar_bytes_are_refused_before_they_are_fetched(tmp_path: Pa
     assert rich.add(fine).connected
 
 
+def test_block_put_together_beyond_the_size_is_refused_and_not_kept(tmp_path: Path) -> None:
+    params = dataclasses.replace(REGTEST, name="tight", block_limit=1400)
+    builder = ChainBuilder(tmp_path, make_genesis(params))
+    nonce = builder.account(ALICE).nonce
+    txs = [builder.transfer(ALICE, BOB, 1, nonce=nonce + i) for i in range(9)]
+    block = builder.make_block(*txs)
+    assert len(block.encode()) > params.block_limit
+    _refuse(builder, block, InvalidBlock, "bytes")
+    assert builder.chain.index.get(block.hash) is None
+
+
+def test_who_cannot_pay_the_escrow_makes_nobody_train(builder: ChainBuilder) -> None:
+    tx = builder.submit(ALICE, make_spec(), escrow=2**62)
+    block = builder.make_block(tx)
+    with patch.object(builder.verifier, "inspect") as inspect:
+        _refuse(builder, block, InvalidBlock, "balance")
+    inspect.assert_not_called()
+
+
 def test_jobs_beyond_the_limit_are_refused(tmp_path: Path) -> None:
     params = dataclasses.replace(REGTEST, name="few", max_jobs=2)
     builder = ChainBuilder(tmp_path, make_genesis(params))

@@ -93,6 +93,14 @@ def test_task_outside_its_domain_is_refused_by_field(changes: dict[str, object],
     assert refusal.value.field == field
 
 
+@pytest.mark.parametrize("size", [1, PROBLEM.task.data_size - 1, PROBLEM.task.data_size + 1])
+def test_wrong_data_size_is_refused_whatever_was_loaded_before(size: int) -> None:
+    engine = PROBLEM.make_engine()
+    engine.inspect(PROBLEM.task)
+    with pytest.raises(TaskRefused, match="data_size"):
+        engine.inspect(replace(PROBLEM.task, data_size=size))
+
+
 @pytest.mark.parametrize("sample", [16, 64, 4096])
 def test_sample_is_a_quarter_or_everything(sample: int) -> None:
     task = replace(PROBLEM.task, sample=sample)
