@@ -37,6 +37,7 @@ MAX_STEPS = 64
 MAX_MANTISSA = 4095
 MAX_RATE_SHIFT = 48
 SAMPLE_RANGE = (16, 4096)
+MAX_SETTLEMENT_WORK = 1 << 33  # multiply-adds of a settlement's losses: seconds on the slowest path
 SPLIT_FACTOR = 4  # a judging split of at most this many samples' sizes is looked at whole
 WEIGHT_BITS = 20  # of initial weights, in master units
 HEARTBEATS_CACHED = 4
@@ -124,6 +125,7 @@ class Engine:
         data = self._prepare(task).data
         check_range("shard", task.shard, 1, data.train.count)
         _check_sample(task.sample, data.judge.count)
+        _check_settlement(objective, task.sample, data.judge.count)
         size = count_parameters(objective)
         weights = make_uniform(open_stream(task.init_seed, "weights"), size, WEIGHT_BITS).numpy()
         return TaskFacts(work, _to_bytes(weights), data.train.count, data.judge.count, size)
@@ -263,6 +265,20 @@ def _check_sample(sample: int, judge_count: int) -> None:
             "sample",
             f"at most a quarter of the {judge_count} judging samples expected, or all of them, got {sample};"
             f" choose {judge_count // SPLIT_FACTOR} or less, or {judge_count} or more",
+        )
+
+
+def _check_settlement(objective: Objective, sample: int, judge_count: int) -> None:
+    """Refuse a job that is cheap to mine and dear to settle."""
+    samples = len(SCALE_NAMES) * min(sample, judge_count)
+    if judge_count <= SPLIT_FACTOR * sample:
+        samples += judge_count
+    work = objective.count_forward(samples)
+    if work > MAX_SETTLEMENT_WORK:
+        raise TaskRefused(
+            "sample",
+            f"a settlement may take {MAX_SETTLEMENT_WORK} multiply-adds, this one takes {work};"
+            " choose fewer judging samples or a smaller model",
         )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.training.problems import PROBLEMS, SEED, make_problem
+from training import engine as engine_module
 from training.engine import Engine, Task
 from training.errors import BadInput, TaskRefused
 from training.exact import selftest
@@ -112,6 +113,35 @@ def test_sample_is_a_quarter_or_everything(sample: int) -> None:
     assert settled.split_count == 64
     if sample >= 64:
         assert settled.split_loss == settled.losses[settled.scale_index]
+
+
+@pytest.mark.parametrize("sample", [16, 64])
+def test_job_that_is_dear_to_settle_is_refused(monkeypatch: pytest.MonkeyPatch, sample: int) -> None:
+    tokens, d, c = 8, 64, 10
+    forward = tokens * (d * d + 2 * d * tokens + d * c)
+    most = (7 * sample + 64) * forward
+    task, engine = replace(PROBLEM.task, sample=sample), PROBLEM.make_engine()
+    monkeypatch.setattr(engine_module, "MAX_SETTLEMENT_WORK", most)
+    engine.inspect(task)
+    monkeypatch.setattr(engine_module, "MAX_SETTLEMENT_WORK", most - 1)
+    with pytest.raises(TaskRefused, match="settlement") as refusal:
+        engine.inspect(task)
+    assert refusal.value.field == "sample"
+
+
+@pytest.mark.parametrize(("judge", "fits"), [(163, True), (164, False)])
+def test_large_model_has_few_judging_samples(judge: int, fits: bool) -> None:
+    """Eight looks at every sample, 64 * (256^2 + 2 * 256 * 64 + 256 * 16) multiply-adds each."""
+    rates = ((1, 9), (1, 9))
+    problem = make_problem(
+        "attention_regression", (64, 4, 16, 1, 1), shard=1, rates=rates, train=1, judge=judge
+    )
+    task, engine = replace(problem.task, sample=4096), problem.make_engine("portable")
+    if fits:
+        assert engine.inspect(task).judge_count == judge
+    else:
+        with pytest.raises(TaskRefused, match="settlement"):
+            engine.inspect(task)
 
 
 def test_large_judging_split_is_not_looked_at_whole() -> None:
