@@ -155,10 +155,10 @@ def list_jobs(node: str | None, as_json: bool) -> None:
 
 
 @job.command()
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="[JOB]", required=False)
 @reading
-def show(job_id: str, node: str | None, as_json: bool) -> None:
-    """Everything about one job; JOB is an id or its first characters."""
+def show(job_id: str | None, node: str | None, as_json: bool) -> None:
+    """Everything about one job; JOB is an id or its first characters, by default the newest job."""
     answer = get_job(connect(node), job_id)
     if as_json:
         print_json(answer)
@@ -198,15 +198,19 @@ def list_job_facts(answer: Json) -> list[tuple[str, object]]:
 
 
 @job.command()
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="[JOB]", required=False)
 @reading
-def watch(job_id: str, node: str | None, as_json: bool) -> int:
-    """Follow a job until it ends: loss curve, rounds, speed. --json prints a line for each change."""
-    return watch_job(connect(node), job_id, as_json)
+def watch(job_id: str | None, node: str | None, as_json: bool) -> int:
+    """Follow a job (by default the newest) until it ends: loss curve, rounds, speed.
+
+    --json prints a line for each change.
+    """
+    client = connect(node)
+    return watch_job(client, job_id or get_job(client, None)["id"], as_json)
 
 
 @job.command()
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="[JOB]", required=False)
 @click.option(
     "-o",
     "--output",
@@ -215,8 +219,8 @@ def watch(job_id: str, node: str | None, as_json: bool) -> int:
 )
 @node_option
 @json_option
-def result(job_id: str, output: Path | None, node: str | None, as_json: bool) -> None:
-    """Fetch a job's weights and record: checkpoint.safetensors and result.json."""
+def result(job_id: str | None, output: Path | None, node: str | None, as_json: bool) -> None:
+    """Fetch weights and record of a job (by default the newest): checkpoint.safetensors and result.json."""
     client = connect(node)
     summary = get_job(client, job_id)
     answer = client.get(f"/v1/jobs/{summary['id']}/result", timeout_s=RESULT_TIMEOUT_S)
@@ -271,5 +275,16 @@ def check_same_job(record: Path, job_id: str) -> None:
         )
 
 
-def get_job(client: NodeClient, job_id: str) -> Json:
-    return client.get(f"/v1/jobs/{quote_part(job_id)}")
+def get_job(client: NodeClient, job_id: str | None) -> Json:
+    """The job's summary; without an id, that of the job submitted last."""
+    if job_id is not None:
+        return client.get(f"/v1/jobs/{quote_part(job_id)}")
+    jobs: list[Json] = client.get("/v1/jobs")["jobs"]
+    if not jobs:
+        raise UserError(
+            "no jobs on this chain yet",
+            "submit one: gradientcoin job submit examples/digits.toml",
+            Exit.NOT_FOUND,
+        )
+    pending = [job for job in jobs if job["submitted"] is None]
+    return pending[-1] if pending else max(jobs, key=lambda job: int(job["submitted"]))

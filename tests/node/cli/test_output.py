@@ -91,6 +91,17 @@ def test_job_list_and_show(cli: Cli, api: FakeApi) -> None:
     assert SUMMARY["next_step"] in out
 
 
+def test_job_show_without_an_id_shows_the_job_submitted_last(cli: Cli, api: FakeApi) -> None:
+    older = {**SUMMARY, "id": "00" * 32, "title": "Older", "submitted": 3}
+    waiting = {**SUMMARY, "id": "11" * 32, "title": "Waiting", "submitted": None, "status": "pending"}
+    api.routes["GET /v1/jobs"] = {"jobs": [SUMMARY, older]}
+    assert json.loads(cli("job", "show", "--json").out)["title"] == "Digits"
+    api.routes["GET /v1/jobs"] = {"jobs": [waiting, SUMMARY, older]}
+    assert json.loads(cli("job", "show", "--json").out)["title"] == "Waiting"
+    api.routes["GET /v1/jobs"] = {"jobs": []}
+    assert "gradientcoin job submit" in cli("job", "show").err
+
+
 def test_empty_job_list_names_the_next_command(cli: Cli, api: FakeApi) -> None:
     api.routes["GET /v1/jobs"] = {"jobs": []}
     assert "gradientcoin job submit" in cli("job", "list").out
