@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,11 +131,16 @@ class Stop:
         self.event.set()
 
 
+class StoppedEarly(Exception):
+    """The wish to stop came before the node was ready."""
+
+
 async def _run(settings: Settings) -> int:
     stop = Stop(trio.Event())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, stop)
-        await _run_node(settings, stop)
+        with suppress(StoppedEarly):
+            await _run_node(settings, stop)
         nursery.cancel_scope.cancel()
     return stop.code
 
@@ -152,7 +157,7 @@ async def _run_node(settings: Settings, stop: Stop) -> None:
     blobs = BlobStore(settings.data_dir / "blobs")
     events = EventRelay(stop)
     async with (
-        _open_worker(settings, genesis, events) as worker,
+        _open_worker(settings, genesis, events, stop) as worker,
         _open_chain(settings, genesis, blobs, worker) as chain,
     ):
         service = ChainService(chain)
@@ -190,7 +195,7 @@ class EventRelay:
 
 @asynccontextmanager
 async def _open_worker(
-    settings: Settings, genesis: Genesis, events: EventRelay
+    settings: Settings, genesis: Genesis, events: EventRelay, stop: Stop
 ) -> AsyncIterator[WorkerClient]:
     worker = WorkerClient(
         settings.data_dir / "genesis.bin",
@@ -202,15 +207,34 @@ async def _open_worker(
         on_failure=events.note_failure,
     )
     try:
-        try:
-            # mypy loses this keyword behind trio's decorator
-            await trio.to_thread.run_sync(worker.start, abandon_on_cancel=True)  # type: ignore[call-arg]
-        except WorkerFailed as error:
-            raise UserError(str(error), "", EXIT_WORKER) from error
+        await _start_worker(worker, stop)
         yield worker
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(worker.stop)
+
+
+async def _start_worker(worker: WorkerClient, stop: Stop) -> None:
+    """Wait until the training process is ready, which takes minutes where its kernels are not compiled yet."""
+    failure: WorkerFailed | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_on, stop.event, nursery.cancel_scope)
+        try:
+            # mypy loses this keyword behind trio's decorator
+            await trio.to_thread.run_sync(worker.start, abandon_on_cancel=True)  # type: ignore[call-arg]
+        except WorkerFailed as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None or stop.code:
+        why = str(failure or "the training process ended; see logs/worker.log")
+        raise UserError(why, "", EXIT_WORKER) from failure
+    if stop.event.is_set():
+        raise StoppedEarly
+
+
+async def _cancel_on(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
 
 
 @asynccontextmanager
@@ -248,6 +272,7 @@ async def _run_services(
     PeerServer(chain, names).register(transport)
     token = _write_token(settings.data_dir)
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.hold_open)
         nursery.start_soon(keeper.run)
         nursery.start_soon(sync.run)
         nursery.start_soon(gossip.run)
@@ -268,8 +293,10 @@ async def _run_services(
         _write_node_file(settings, transport, port)
         print(f"ready http://127.0.0.1:{port}", flush=True)
         log.info("ready on port %d as %s", port, transport.peer_id)
-        await stop.event.wait()
-        (settings.data_dir / NODE_FILE).unlink(missing_ok=True)
+        try:
+            await stop.event.wait()
+        finally:
+            (settings.data_dir / NODE_FILE).unlink(missing_ok=True)
         nursery.cancel_scope.cancel()
 
 
@@ -309,7 +336,9 @@ def _load_genesis(settings: Settings) -> Genesis:
             Exit.USAGE,
         )
     if not path.exists():
-        path.write_bytes(genesis.encode())
+        temporary = path.with_suffix(".new")
+        temporary.write_bytes(genesis.encode())
+        temporary.replace(path)
     return genesis
 
 

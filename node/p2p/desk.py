@@ -56,6 +56,10 @@ class RequestDesk:
         finally:
             self._busy.leave(peer_id)
 
+    def is_served(self, protocol: str) -> bool:
+        """Get whether there is a service of this name."""
+        return protocol in self._services
+
     def check_size(self, protocol: str, size: int) -> None:
         """Refuse what nobody serves and what is over the service's limit."""
         service = self._services.get(protocol)

@@ -31,10 +31,10 @@ from node.p2p.transport import (
     Handler,
     ListenError,
     MessageTooLarge,
+    NotServed,
     PeerCallback,
     PeerInfo,
     PeerUnreachable,
-    RequestRefused,
     RequestTimeout,
     Validator,
 )
@@ -174,7 +174,7 @@ class Libp2pTransport:
             return await self.host.new_stream(ID.from_base58(peer_id), [TProtocol(protocol)])
         except StreamFailure as error:
             if self._roster.get_peer(peer_id) is not None and "not supported" in _root_cause(error):
-                raise RequestRefused(f"{protocol} is not served by {peer_id}") from error
+                raise NotServed(f"{protocol} is not served by {peer_id}") from error
             raise PeerUnreachable(f"no stream to {peer_id}: {_root_cause(error)}") from error
         except (SwarmException, *BROKEN) as error:
             raise PeerUnreachable(f"no stream to {peer_id}: {_root_cause(error)}") from error

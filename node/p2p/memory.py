@@ -23,6 +23,7 @@ from node.p2p.transport import (
     DialError,
     Handler,
     MessageTooLarge,
+    NotServed,
     PeerCallback,
     PeerInfo,
     PeerUnreachable,
@@ -220,6 +221,8 @@ class MemoryTransport:
             if host is None or self.roster.get_peer(peer_id) is None:
                 raise PeerUnreachable(f"peer {peer_id} is not connected")
             await self._network.travel(self._peer_id, peer_id)
+            if not host.desk.is_served(protocol):
+                raise NotServed(f"{protocol} is not served by {peer_id}")
             reply = await _reply_of(host, self._peer_id, protocol, payload)
             await self._network.travel(peer_id, self._peer_id)
             if self.roster.get_peer(peer_id) is None:

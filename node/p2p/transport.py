@@ -85,6 +85,10 @@ class RequestRefused(RequestError):
     """The peer said no. A handler raises it to say so; the text travels to the caller."""
 
 
+class NotServed(RequestRefused):
+    """The peer does not know the protocol: it is on another chain, or has just started."""
+
+
 class Transport(Protocol):
     """A node's end of the network. All methods belong to the trio thread."""
 

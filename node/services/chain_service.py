@@ -50,6 +50,10 @@ class ChainService:
         """Wait until the head or the mempool changes."""
         await self._changed.wait()
 
+    def get_next_change(self) -> trio.Event:
+        """Get what will be set at the next change: to be got before looking, so that none is missed."""
+        return self._changed
+
     def _announce_change(self) -> None:
         self._changed.set()
         self._changed = trio.Event()

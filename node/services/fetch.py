@@ -40,9 +40,18 @@ class BadPeer(Exception):
 class Fetcher:
     """Requests to peers. RequestError: no answer, nobody's fault for certain. BadPeer: an answer that is wrong."""
 
-    def __init__(self, transport: Transport, names: Names, params: ChainParams, blobs: BlobStore) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        names: Names,
+        params: ChainParams,
+        blobs: BlobStore,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> None:
         self._transport, self._names = transport, names
         self._params, self._blobs = params, blobs
+        self._timeout_s = timeout_s
+        self._turn = 0
 
     async def fetch_status(self, peer_id: str, ours: Status) -> Status:
         reply = await self._ask(peer_id, self._names.status, ours.encode(), STATUS_BYTES, STATUS_TIMEOUT_S)
@@ -83,8 +92,7 @@ class Fetcher:
     async def _fetch_blob(self, cid: bytes, first: str) -> bool:
         if self._blobs.has(cid):
             return True
-        others = [peer.peer_id for peer in self._transport.peers() if peer.peer_id != first]
-        for peer_id in ([first] if first else []) + others[:BLOB_ATTEMPTS]:
+        for peer_id in ([first] if first else []) + self._choose_others(first):
             try:
                 blob = await self._ask(peer_id, self._names.blob, cid, self._params.sidecar_limit)
                 if blob:
@@ -94,14 +102,22 @@ class Fetcher:
                 log.info("blob %s from %s: %s", cid_text(cid), peer_id, error)
         return False
 
+    def _choose_others(self, first: str) -> list[str]:
+        """Return some peers, others each time: those who hold a blob may be few."""
+        others = [peer.peer_id for peer in self._transport.peers() if peer.peer_id != first]
+        start = self._turn % max(1, len(others))
+        self._turn += BLOB_ATTEMPTS
+        return (others[start:] + others[:start])[:BLOB_ATTEMPTS]
+
     async def _ask(
         self,
         peer_id: str,
         protocol: str,
         payload: bytes,
         max_reply: int,
-        timeout_s: float = REQUEST_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> bytes:
+        wait_s = self._timeout_s if timeout_s is None else timeout_s
         return await self._transport.request(
-            peer_id, protocol, payload, max_reply=max_reply, timeout_s=timeout_s
+            peer_id, protocol, payload, max_reply=max_reply, timeout_s=wait_s
         )

@@ -24,6 +24,8 @@ from ledger.errors import (
 )
 from ledger.mempool import MempoolFull
 from ledger.transactions import Transaction, decode_transaction, verify_signature
+from node.p2p.gate import BoundedSet
+from node.p2p.limits import Tally
 from node.p2p.transport import RequestError, Transport, TransportError, Verdict
 from node.services.chain_service import ChainService
 from node.services.fetch import BadPeer, Fetcher
@@ -35,6 +37,8 @@ log = logging.getLogger(__name__)
 
 BAN_S = 3600.0
 MAX_COMPLETING = 32  # announced blocks being completed at once
+MAX_COMPLETING_PER_PEER = 4
+MAX_SEEDS = 4096  # remembered seeds of relayed headers; older headers are too deep to be judged
 
 
 class Gossip:
@@ -56,18 +60,22 @@ class Gossip:
         self._to_complete, self._announced = trio.open_memory_channel[tuple[str, Announcement]](
             MAX_COMPLETING
         )
+        self._completing = Tally(MAX_COMPLETING, MAX_COMPLETING_PER_PEER)
+        self._relayed: BoundedSet[bytes] = BoundedSet(MAX_SEEDS)
 
     async def run(self) -> None:
         """Take part until cancelled."""
         self._chain.on_transaction.append(self.publish_transaction)
         await self._transport.subscribe(self._names.blocks, self._judge_block)
         await self._transport.subscribe(self._names.transactions, self._judge_transaction)
-        async for peer_id, announcement in self._announced:
-            await self._complete(peer_id, announcement)
+        async with trio.open_nursery() as nursery:  # side by side: a silent peer must not hold up the others
+            async for peer_id, announcement in self._announced:
+                nursery.start_soon(self._complete_counted, peer_id, announcement)
 
     # our own
 
     async def publish_block(self, block: Block) -> None:
+        self._relayed.add(block.header.seed)
         await self._publish(self._names.blocks, encode_announcement(block))
 
     async def publish_transaction(self, tx: Transaction) -> None:
@@ -101,31 +109,63 @@ class Gossip:
             log.warning("header %s was not judged: %s", header.hash.hex()[:12], error)
             return Verdict.IGNORE
         self._sync.note_head(peer_id, header.work.height, header.hash)
-        try:
-            self._to_complete.send_nowait((peer_id, announcement))
-        except trio.WouldBlock:
-            self._sync.note_behind(peer_id)
+        if self._chain.chain.index.get(header.hash) is None:
+            self._plan_completion(peer_id, announcement)
+        if (
+            header.seed in self._relayed
+        ):  # with another body or signature: anybody can make any number of those
+            return Verdict.IGNORE
+        self._relayed.add(header.seed)
         return Verdict.ACCEPT
+
+    def _plan_completion(self, peer_id: str, announcement: Announcement) -> None:
+        if self._completing.enter(peer_id):
+            self._to_complete.send_nowait((peer_id, announcement))  # has room for as many as the tally counts
+        else:
+            self._sync.note_behind(peer_id)
 
     async def _ban(self, peer_id: str, why: str) -> Verdict:
         log.warning("peer %s is banned: %s", peer_id, why)
         await self._transport.ban(peer_id, why, BAN_S)
         return Verdict.REJECT
 
+    async def _complete_counted(self, peer_id: str, announcement: Announcement) -> None:
+        try:
+            await self._complete(peer_id, announcement)
+        finally:
+            self._completing.leave(peer_id)
+
     async def _complete(self, peer_id: str, announcement: Announcement) -> None:
         """Find the announced block's body and sidecars and add it; a body problem is never the relayer's fault."""
+        name = announcement.header.hash.hex()[:12]
         try:
-            block = self._assemble(announcement) or await self._pull(peer_id, announcement)
+            if await self._add_announced(peer_id, announcement):
+                return
+            block = await self._pull(peer_id, announcement)
             if block is not None:
                 await self._importer.add(block, peer_id)
+                return
+            log.info("block %s is left to sync: %s has no body", name, peer_id)
         except (RequestError, BadPeer, UnknownParent, NotYet, DamagedBody) as error:
-            log.info("block %s is left to sync: %s", announcement.header.hash.hex()[:12], error)
-            self._sync.note_behind(peer_id)
+            log.info("block %s is left to sync: %s", name, error)
         except (InvalidHeader, InvalidBlock) as error:
-            log.warning("block %s is invalid: %s", announcement.header.hash.hex()[:12], error)
+            log.warning("block %s is invalid: %s", name, error)
+            return
         except LedgerError as error:
-            log.error("block %s was not added: %s", announcement.header.hash.hex()[:12], error)
-            self._sync.note_behind(peer_id)
+            log.error("block %s was not added: %s", name, error)
+        self._sync.note_behind(peer_id)
+
+    async def _add_announced(self, peer_id: str, announcement: Announcement) -> bool:
+        """Add the block from what was announced and what waits here; False if that is not its body."""
+        block = self._assemble(announcement)
+        if block is None:
+            return False
+        try:
+            await self._importer.add(block, peer_id)
+        except DamagedBody as error:
+            log.info("block %s came damaged from %s: %s", block.hash.hex()[:12], peer_id, error)
+            return False
+        return True
 
     def _assemble(self, announcement: Announcement) -> Block | None:
         transactions = announcement.transactions or tuple(

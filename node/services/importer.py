@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 MAX_PARKED = 64
 MAX_PARKED_PER_PEER = 4
+MAX_FETCHES = 64
 
 
 class Importer:
@@ -46,14 +47,14 @@ class Importer:
         Raises InvalidHeader, InvalidBlock or DamagedBody for the caller to judge the peer by; UnknownParent for
         sync to fill the gap.
         """
-        for attempt in range(2):
+        for _ in range(MAX_FETCHES):  # a branch can miss sidecars of several blocks
             try:
                 await self._chain.add_block(block)
                 self._parked.pop(block.hash, None)
                 return True
             except MissingBlobs as error:
                 log.info("block %s misses %s", block.hash.hex()[:12], ", ".join(map(cid_text, error.cids)))
-                if attempt or not await self._fetcher.fetch_blobs(error.cids, peer_id):
+                if not await self._fetcher.fetch_blobs(error.cids, peer_id):
                     break
         self._park(block, peer_id)
         return False

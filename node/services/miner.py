@@ -69,13 +69,22 @@ class Miner:
         self._runs = self._blocks = 0
         self._job_id: bytes | None = None
         self._stuck_on = b""  # the head whose drawn job cannot be mined
+        self._resting = True
+        self._turn = trio.Lock()  # templates reach the training process in the order in which they were built
 
     def stats(self) -> MinerStats:
-        now_s = time.monotonic()
-        while self._counts and self._counts[0][0] < now_s - RATE_WINDOW_S:
-            self._counts.popleft()
+        self._forget_counts()
         recent = sum(runs for _, runs in self._counts)
         return MinerStats(self._runs, recent / RATE_WINDOW_S, self._blocks, self._job_id)
+
+    def _count(self, runs: int) -> None:
+        self._runs += runs
+        self._counts.append((time.monotonic(), runs))
+        self._forget_counts()
+
+    def _forget_counts(self) -> None:
+        while self._counts and self._counts[0][0] < time.monotonic() - RATE_WINDOW_S:
+            self._counts.popleft()
 
     def note_event(self, kind: str, arguments: Frame) -> None:
         """Take an event of the training process; on the trio thread."""
@@ -92,16 +101,20 @@ class Miner:
                 nursery.start_soon(self._keep_busy)
 
     async def _keep_busy(self) -> None:
-        resting = True
         while True:
-            if self._may_mine():
-                await self._start_template()
-                resting = False
-            elif not resting:
-                self._worker.rest()
-                resting = True
+            change = self._chain.get_next_change()
+            await self._refresh()
             with trio.move_on_after(REFRESH_S):
-                await self._chain.wait_for_change()
+                await change.wait()
+
+    async def _refresh(self) -> None:
+        """Give the training process a new template, or a rest while others are ahead."""
+        if self.enabled and self._may_mine():
+            async with self._turn:
+                await self._start_template()
+        elif not self._resting:
+            self._worker.rest()
+            self._resting = True
 
     def _may_mine(self) -> bool:
         progress = self._sync.progress()
@@ -126,13 +139,13 @@ class Miner:
         self._job_id = template.drawn if template.spec is not None else None
         spec = encode_spec(template.spec) if template.spec is not None else b""
         nonce = int.from_bytes(os.urandom(8), "big")
+        self._resting = False
         self._worker.mine(number, template.work, template.threshold, spec, template.weights, nonce)
 
     async def _take_events(self) -> None:
         async for kind, arguments in self._inbox:
             if kind == "mined":
-                self._runs += arguments[1]
-                self._counts.append((time.monotonic(), arguments[1]))
+                self._count(arguments[1])
             elif kind == "found":
                 await self._bring_in(*arguments)
             elif kind == "stuck":
@@ -145,7 +158,7 @@ class Miner:
         log.info("height %d: %s; mining the heartbeat", template.work.height, why)
         if template.spec is not None:
             self._stuck_on = template.work.parent
-        await self._start_template()
+        await self._refresh()
 
     async def _bring_in(self, number: int, nonce: int, *result: bytes) -> None:
         template = self._templates.get(number)
@@ -159,10 +172,10 @@ class Miner:
             added = await self._chain.add_block(block)
         except LedgerError as error:
             log.error("own block at height %d was not accepted: %s", work.height, error)
-            await self._start_template()
+            await self._refresh()
             return
         if added.connected:
             self._blocks += 1
             await self._publish(block)
         else:
-            await self._start_template()
+            await self._refresh()

@@ -1,7 +1,8 @@
 """Keeps up with the network where gossip does not: compares heads, pulls what is missing.
 
 Gossip is a hint. Every few seconds a node asks its peers for their heads, and follows the one with the most work:
-headers after the last common block, then bodies in order. A peer whose claim of work does not hold is dropped.
+headers after the last common block, then bodies in order. A peer whose claim of work does not hold is dropped; one
+that does not deliver what it claims is doubted: asked after the others, and its claim counts for nothing.
 Source: docs/protocol.md, section 13.
 """
 
@@ -9,7 +10,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import trio
@@ -17,7 +20,7 @@ import trio
 from ledger.blocks import Header
 from ledger.chain import Chain, NotYet
 from ledger.errors import DamagedBody, InvalidBlock, InvalidHeader, LedgerError, UnknownParent
-from node.p2p.transport import PeerChange, RequestError, Transport
+from node.p2p.transport import NotServed, PeerChange, RequestError, Transport
 from node.services.chain_service import ChainService
 from node.services.fetch import BadPeer, Fetcher
 from node.services.importer import Importer
@@ -29,7 +32,9 @@ log = logging.getLogger(__name__)
 POLL_S = 3.0
 BAN_S = 600.0
 BATCH = MAX_BLOCKS // 2
-MAX_ROUNDS = 1 << 16
+MIN_POLL_S = 0.2  # whatever peers send that wakes us
+FOLLOW_S = 60.0  # of one peer, while others wait
+MAX_UNSERVED = 3  # polls in a row: a peer on another chain has no use for us
 FAR_BEHIND = 3  # blocks: below this a node is following, not syncing
 
 
@@ -58,6 +63,8 @@ class Sync:
         self._fetcher, self._importer = fetcher, importer
         self._poll_s = poll_s
         self._statuses: dict[str, Status] = {}
+        self._doubts: Counter[str] = Counter()  # times a peer did not deliver what it claims to have
+        self._unserved: Counter[str] = Counter()
         self._wake = trio.Event()
         self._polled = False
         self.peer_heads: dict[str, tuple[int, bytes]] = {}
@@ -66,7 +73,9 @@ class Sync:
         ours = self._chain.chain.head.height
         best = max((height for height, _ in self.peer_heads.values()), default=0)
         heavier = [
-            s.height for s in self._statuses.values() if s.chain_work > self._chain.chain.head.chain_work
+            status.height
+            for peer_id, status in self._statuses.items()
+            if status.chain_work > self._chain.chain.head.chain_work and not self._doubts[peer_id]
         ]
         behind = max(0, max(heavier, default=ours) - ours)
         state: Literal["starting", "syncing", "running"] = "running" if self._polled else "starting"
@@ -76,7 +85,7 @@ class Sync:
 
     def note_head(self, peer_id: str, height: int, block_hash: bytes) -> None:
         """A peer announced a block."""
-        if height >= self.peer_heads.get(peer_id, (0, b""))[0]:
+        if self._is_connected(peer_id) and height >= self.peer_heads.get(peer_id, (0, b""))[0]:
             self.peer_heads[peer_id] = (height, block_hash)
 
     def note_behind(self, peer_id: str) -> None:
@@ -87,8 +96,14 @@ class Sync:
         if change.is_up:
             self._wake.set()
         else:
-            self._statuses.pop(change.peer.peer_id, None)
-            self.peer_heads.pop(change.peer.peer_id, None)
+            self._forget(change.peer.peer_id)
+
+    def _forget(self, peer_id: str) -> None:
+        for table in (self._statuses, self._doubts, self._unserved, self.peer_heads):
+            table.pop(peer_id, None)
+
+    def _is_connected(self, peer_id: str) -> bool:
+        return any(peer.peer_id == peer_id for peer in self._transport.peers())
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -97,9 +112,9 @@ class Sync:
             self._wake = trio.Event()
             await self._poll()
             self._polled = True
-            peer_id = self._choose_peer()
-            if peer_id is not None:
+            for peer_id in self._rank_peers():
                 await self._follow(peer_id)
+            await trio.sleep(MIN_POLL_S)
             with trio.move_on_after(self._poll_s):
                 await self._wake.wait()
 
@@ -112,6 +127,9 @@ class Sync:
     async def _ask_status(self, peer_id: str, ours: Status) -> None:
         try:
             status = await self._fetcher.fetch_status(peer_id, ours)
+        except NotServed as error:
+            await self._note_unserved(peer_id, str(error))
+            return
         except RequestError as error:
             log.debug("status of %s: %s", peer_id, error)
             self._statuses.pop(peer_id, None)
@@ -121,46 +139,70 @@ class Sync:
             return
         if status.chain_id != ours.chain_id:
             await self._drop(peer_id, "is on another chain")
-            return
-        self._statuses[peer_id] = status
-        self.peer_heads[peer_id] = (status.height, status.head)
+        elif self._is_connected(peer_id):  # still: what is noted of others would stay
+            self._unserved.pop(peer_id, None)
+            self._statuses[peer_id] = status
+            self.peer_heads[peer_id] = (status.height, status.head)
 
-    def _choose_peer(self) -> str | None:
-        ours = self._chain.chain.head.chain_work
-        best = max(self._statuses.items(), key=lambda item: item[1].chain_work, default=None)
-        return best[0] if best is not None and best[1].chain_work > ours else None
+    async def _note_unserved(self, peer_id: str, why: str) -> None:
+        self._statuses.pop(peer_id, None)
+        if self._is_connected(peer_id):
+            self._unserved[peer_id] += 1
+        if self._unserved[peer_id] >= MAX_UNSERVED:
+            await self._drop(peer_id, f"is on another chain: {why}")
+
+    def _rank_peers(self) -> list[str]:
+        """Return who told of a status, the least doubted first, of these the one with the most work."""
+        ranked = sorted(self._statuses.items(), key=lambda item: (self._doubts[item[0]], -item[1].chain_work))
+        return [peer_id for peer_id, _ in ranked]
 
     async def _follow(self, peer_id: str) -> None:
-        """Pull the peer's chain until ours has as much work, or it stops telling us anything new."""
-        claimed = self._statuses[peer_id].chain_work
+        """Pull a peer's chain if it has more work than ours, until ours has as much or it tells nothing new."""
+        status = self._statuses.get(peer_id)
+        if status is None or status.chain_work <= await self._chain.call(_chain_work):
+            self._doubts.pop(peer_id, None)
+            return
         try:
-            for _ in range(MAX_ROUNDS):
-                if not await self._follow_step(peer_id):
-                    break
-        except RequestError as error:
-            log.info("sync with %s stopped: %s", peer_id, error)
-            self._statuses.pop(peer_id, None)
-        except (UnknownParent, NotYet) as error:
-            log.info("sync with %s waits: %s", peer_id, error)
+            with trio.move_on_after(FOLLOW_S) as turn:
+                is_complete = await self._pull_chain(peer_id)
+            if turn.cancelled_caught:
+                return  # more in the next round
+            if await self._chain.call(_chain_work) >= status.chain_work:
+                self._doubts.pop(peer_id, None)
+            elif is_complete:
+                await self._drop(peer_id, "told of more work than its chain has")
+            else:
+                self._doubt(peer_id, "its blocks or their sidecars did not come")
+        except (RequestError, UnknownParent, NotYet) as error:
+            self._doubt(peer_id, str(error))
         except (BadPeer, InvalidHeader, InvalidBlock, DamagedBody) as error:
             await self._drop(peer_id, str(error))
         except LedgerError as error:
             log.error("sync with %s failed here: %s", peer_id, error)
-        else:
-            if self._chain.chain.head.chain_work < claimed and not self._importer.parked:
-                log.info("peer %s told of more work than its chain has by now", peer_id)
-                self._statuses.pop(peer_id, None)
 
-    async def _follow_step(self, peer_id: str) -> bool:
-        """Pull one run of headers and their bodies; False when there is nothing new or a block is parked."""
-        locator = await self._chain.call(lambda chain: chain.index.locator())
-        headers = [header for header, _ in await self._fetcher.fetch_headers(peer_id, locator)]
-        _check_linked(headers)
-        new = await self._chain.call(lambda chain: _skip_held(chain, headers))
-        for start in range(0, len(new), BATCH):
-            if not await self._pull(peer_id, new[start : start + BATCH]):
-                return False
-        return bool(new) and len(headers) == MAX_HEADERS
+    def _doubt(self, peer_id: str, why: str) -> None:
+        log.info("sync with %s stopped: %s", peer_id, why)
+        if self._is_connected(peer_id):
+            self._doubts[peer_id] += 1
+
+    async def _pull_chain(self, peer_id: str) -> bool:
+        """Pull what we do not hold of a peer's chain; False if it ended before the end of its headers."""
+        last: Header | None = None
+        while True:
+            locator = await self._chain.call(lambda chain: chain.index.locator())
+            if last is not None:  # perhaps on a branch that has less work than ours so far
+                locator.insert(0, last.hash)
+            headers = [header for header, _ in await self._fetcher.fetch_headers(peer_id, locator)]
+            _check_linked(headers)
+            if last is not None and headers and headers[-1].work.height <= last.work.height:
+                raise BadPeer("headers: the same ones again")
+            new = await self._chain.call(partial(_skip_held, headers=headers))
+            for start in range(0, len(new), BATCH):
+                if not await self._pull(peer_id, new[start : start + BATCH]):
+                    return False
+            if len(headers) < MAX_HEADERS:
+                return True
+            last = headers[-1]
 
     async def _pull(self, peer_id: str, headers: list[Header]) -> bool:
         wanted = [header.hash for header in headers]
@@ -178,9 +220,12 @@ class Sync:
 
     async def _drop(self, peer_id: str, why: str) -> None:
         log.warning("peer %s is dropped: %s", peer_id, why)
-        self._statuses.pop(peer_id, None)
-        self.peer_heads.pop(peer_id, None)
+        self._forget(peer_id)
         await self._transport.ban(peer_id, why, BAN_S)
+
+
+def _chain_work(chain: Chain) -> int:
+    return chain.head.chain_work
 
 
 def _check_linked(headers: list[Header]) -> None:

@@ -31,6 +31,7 @@ HELLO_TIMEOUT_S = 300.0  # a cold kernel cache is compiled first
 CACHED_RUNS = 2048
 CACHED_FACTS = 256
 CACHED_SETTLEMENTS = 64
+CACHED_BYTES = 64 << 20  # weights and deltas of each cache together
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -65,11 +66,12 @@ class PreparedReply:
 
 
 class Cache(Generic[K, V]):
-    """The last results, at most `size`."""
+    """The last results: at most `count` of them, and of at most `size_bytes` together."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, count: int, size_bytes: int, size_of: Callable[[V], int]) -> None:
+        self._count, self._size_bytes, self._size_of = count, size_bytes, size_of
         self._items: OrderedDict[K, V] = OrderedDict()
+        self._held_bytes = 0
         self._lock = threading.Lock()
 
     def get(self, key: K) -> V | None:
@@ -80,9 +82,16 @@ class Cache(Generic[K, V]):
 
     def put(self, key: K, value: V) -> None:
         with self._lock:
+            self._drop(key)
             self._items[key] = value
-            while len(self._items) > self._size:
-                self._items.popitem(last=False)
+            self._held_bytes += self._size_of(value)
+            while len(self._items) > self._count or self._held_bytes > self._size_bytes:
+                self._drop(next(iter(self._items)))
+
+    def _drop(self, key: K) -> None:
+        old = self._items.pop(key, None)
+        if old is not None:
+            self._held_bytes -= self._size_of(old)
 
 
 class WorkerClient:
@@ -101,15 +110,18 @@ class WorkerClient:
     ) -> None:
         write_lowest_environment()
         self.path = path
-        self._on_event = on_event
+        self._on_event, self._on_failure = on_event, on_failure
         self._decode_spec = decode_spec
         self._heartbeat_work = 0
         self._hello = threading.Event()
-        self._runs: Cache[bytes, TicketRun] = Cache(CACHED_RUNS)
-        self._facts: Cache[bytes, JobFacts] = Cache(CACHED_FACTS)
-        self._settled: Cache[bytes, Settled] = Cache(CACHED_SETTLEMENTS)
+        self._failure = ""
+        self._runs = Cache[bytes, TicketRun](CACHED_RUNS, CACHED_BYTES, lambda run: len(run.delta))
+        self._facts = Cache[bytes, JobFacts](CACHED_FACTS, CACHED_BYTES, lambda facts: len(facts.weights))
+        self._settled = Cache[bytes, Settled](
+            CACHED_SETTLEMENTS, CACHED_BYTES, lambda settled: len(settled.weights)
+        )
         self._process = WorkerProcess(
-            genesis, blobs, path, on_event=self._note_event, on_failure=on_failure, log_path=log_path
+            genesis, blobs, path, on_event=self._note_event, on_failure=self._note_failure, log_path=log_path
         )
 
     @property
@@ -120,14 +132,32 @@ class WorkerClient:
     def restarts(self) -> int:
         return self._process.restarts
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
     def start(self) -> None:
         """Start the process and wait until it has checked its arithmetic; WorkerFailed if it does not come up."""
         self._process.start()
-        if not self._hello.wait(HELLO_TIMEOUT_S):
-            raise WorkerFailed("the training process did not start; see logs/worker.log")
+        self._hello.wait(HELLO_TIMEOUT_S)
+        if not self._heartbeat_work:
+            raise WorkerFailed(self._failure or "the training process did not start; see logs/worker.log")
+
+    async def hold_open(self) -> None:
+        """Until cancelled; then fail every open call, so that nobody who must end waits for training."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._process.end_calls("the node is stopping")
 
     def stop(self) -> None:
         self._process.stop()
+        self._hello.set()
+
+    def _note_failure(self, why: str) -> None:
+        self._failure = why
+        self._hello.set()
+        self._on_failure(why)
 
     def _note_event(self, kind: str, arguments: Frame) -> None:
         if kind == "hello":

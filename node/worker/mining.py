@@ -32,6 +32,11 @@ class MiningRound:
     def is_stuck(self) -> bool:
         return self.invalid_in_a_row >= STUCK_AFTER
 
+    def keep_on(self, earlier: MiningRound) -> None:
+        """Take over the count of invalid runs if this is the same work with newer transactions."""
+        if (earlier.work.parent, earlier.spec) == (self.work.parent, self.spec):
+            self.invalid_in_a_row = earlier.invalid_in_a_row
+
     def try_next(self, verifier: WorkVerifier) -> Frame | None:
         """Do one training run; return [nonce, digest, before, after, delta] if its ticket wins."""
         work = replace(self.work, nonce=self.nonce)

@@ -1,6 +1,7 @@
 """A supervised training process: started again when it dies, its open requests repeated once.
 
-Calls block and may come from any thread; one thread reads answers. Three deaths within a minute are the node's end:
+Calls block and may come from any thread. One thread a process reads its answers, another writes to it, so that no
+caller ever waits for a pipe that a busy process does not read. Three deaths within a minute are the node's end:
 something is wrong with this machine or its installation, and mining on would hide it.
 """
 
@@ -14,7 +15,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,9 +24,12 @@ from node.worker.wire import Frame, FrameReader, write_frame
 
 log = logging.getLogger(__name__)
 
+# -P: a folder `node` in the current directory must not hide the package.
+PROGRAM = (sys.executable, "-P", "-m", "node.worker.main")
 CRASHES = 3
 CRASH_WINDOW_S = 60.0
-STOP_S = 3.0
+STOP_S = 1.0  # it has nothing to lose, so it is not waited for long
+HUNG_S = 180.0  # without a word while requests wait: longer than the longest request may take
 MAX_TRIES = 2
 
 
@@ -35,9 +40,48 @@ class WorkerGone(Exception):
 @dataclass(slots=True)
 class _Waiting:
     frame: Frame
-    tries: int = 1
+    since_s: float
+    tries: int = 0
     done: threading.Event = field(default_factory=threading.Event)
     answer: Frame | None = None
+    why_none: str = "the training process died on it"
+
+
+class _Outbox:
+    """Frames to be written to one process. Of those that nobody waits for, only the newest is kept."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._requests: deque[Frame] = deque()
+        self._newest: Frame | None = None
+        self._closed = False
+
+    def put(self, frame: Frame) -> None:
+        with self._changed:
+            self._requests.append(frame)
+            self._changed.notify()
+
+    def put_newest(self, frame: Frame) -> None:
+        with self._changed:
+            self._newest = frame
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def take(self) -> Frame | None:
+        """Wait for the next frame; None once closed."""
+        with self._changed:
+            while not (self._closed or self._requests or self._newest):
+                self._changed.wait()
+            if self._closed:
+                return None
+            if self._requests:
+                return self._requests.popleft()
+            frame, self._newest = self._newest, None
+            return frame
 
 
 class WorkerProcess:
@@ -52,91 +96,128 @@ class WorkerProcess:
         on_event: Callable[[str, Frame], None],
         on_failure: Callable[[str], None],
         log_path: Path,
+        command: Sequence[str] = PROGRAM,
     ) -> None:
-        self._argv = [sys.executable, "-m", "node.worker.main", str(genesis), str(blobs), path]
+        self._argv = [*command, str(genesis), str(blobs), path]
         self._on_event, self._on_failure = on_event, on_failure
         self._log_path = log_path
         self._numbers = itertools.count(1)
+        self._lock = threading.Lock()  # of everything below
         self._waiting: dict[int, _Waiting] = {}
-        self._lock = threading.Lock()
-        self._write_lock = threading.Lock()
         self._deaths: deque[float] = deque(maxlen=CRASHES)
         self._process: subprocess.Popen[bytes] | None = None
-        self._stopping = False
+        self._outbox = _Outbox()
+        self._heard_s = 0.0
+        self._ended = ""  # why there are no more calls
         self.restarts = 0
 
     @property
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
     def start(self) -> None:
+        with self._lock:
+            if not self._ended:
+                self._launch()
+
+    def _launch(self) -> None:
+        """Start a process, and give it the requests that its predecessor did not answer."""
         with self._log_path.open("ab") as output:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output
             )
-        threading.Thread(target=self._read, args=(self._process,), name="worker-reader", daemon=True).start()
+        outbox = _Outbox()
+        self._process, self._outbox, self._heard_s = process, outbox, time.monotonic()
+        for waiting in self._waiting.values():
+            self._post(waiting)
+        for name, target in (("worker-reader", self._read), ("worker-writer", _write)):
+            threading.Thread(target=target, args=(process, outbox), name=name, daemon=True).start()
+
+    def _post(self, waiting: _Waiting) -> None:
+        if waiting.tries < MAX_TRIES:
+            waiting.tries += 1
+            self._outbox.put(waiting.frame)
+        else:
+            waiting.done.set()
+
+    def end_calls(self, why: str) -> None:
+        """Fail all open and later calls."""
+        with self._lock:
+            self._ended = self._ended or why
+            for waiting in self._waiting.values():
+                waiting.why_none = self._ended
+                waiting.done.set()
 
     def stop(self) -> None:
         """End the process: politely, then for good."""
-        self._stopping = True
+        self.end_calls("the node is stopping")
         process = self._process
         if process is None:
             return
-        assert process.stdin is not None
-        with self._write_lock:
-            process.stdin.close()
+        self._outbox.close()
         try:
             process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        self._fail_all("the node is stopping")
 
     def call(self, kind: str, arguments: Frame, timeout_s: float) -> Frame:
         """Return the answer [status, ...]; WorkerGone if the process dies on it twice or does not answer."""
         number = next(self._numbers)
-        waiting = _Waiting([number, kind, *arguments])
+        waiting = _Waiting([number, kind, *arguments], time.monotonic())
         with self._lock:
+            if self._ended:
+                raise WorkerGone(self._ended)
             self._waiting[number] = waiting
+            self._post(waiting)
         try:
-            self._send(waiting.frame)
             if not waiting.done.wait(timeout_s):
+                self._kill_if_hung()
                 raise WorkerGone(f"no answer to {kind} within {timeout_s:.0f} s")
         finally:
             with self._lock:
                 self._waiting.pop(number, None)
         if waiting.answer is None:
-            raise WorkerGone(f"the training process died on {kind}")
+            raise WorkerGone(f"{kind}: {waiting.why_none}")
         return waiting.answer
 
     def tell(self, kind: str, arguments: Frame) -> None:
-        """Send what has no answer; lost if the process is just dying."""
-        self._send([0, kind, *arguments])
+        """Send what has no answer and replaces what was told before; lost if the process is just dying."""
+        self._outbox.put_newest([0, kind, *arguments])
 
-    def _send(self, frame: Frame) -> None:
-        process = self._process
-        try:
-            with self._write_lock:
-                if process is not None and process.stdin is not None and not process.stdin.closed:
-                    write_frame(process.stdin.fileno(), frame)
-        except OSError:
-            log.debug("the training process is gone; its reader will start it again")
+    def _kill_if_hung(self) -> None:
+        with self._lock:
+            now_s = time.monotonic()
+            oldest_s = min((waiting.since_s for waiting in self._waiting.values()), default=now_s)
+            if now_s - max(oldest_s, self._heard_s) > HUNG_S and self._process is not None:
+                log.error("the training process has been silent for over %.0f s and is ended", HUNG_S)
+                self._process.kill()
 
-    def _read(self, process: subprocess.Popen[bytes]) -> None:
+    def _read(self, process: subprocess.Popen[bytes], outbox: _Outbox) -> None:
         assert process.stdout is not None
         reader = FrameReader(process.stdout.fileno())
         try:
             while (frame := reader.read()) is not None:
                 self._dispatch(frame)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             log.error("training process: %s", error)
             process.kill()
-        status = process.wait()
-        if not self._stopping:
-            self._note_death(status)
+        outbox.close()
+        try:
+            status = process.wait(STOP_S)
+        except subprocess.TimeoutExpired:  # it closed its output, but lives
+            process.kill()
+            status = process.wait()
+        process.stdout.close()
+        self._note_death(status)
 
     def _dispatch(self, frame: Frame) -> None:
         number, kind, *rest = frame
+        self._heard_s = time.monotonic()
         if number == 0:
             self._on_event(kind, rest)
             return
@@ -147,33 +228,37 @@ class WorkerProcess:
             waiting.done.set()
 
     def _note_death(self, status: int) -> None:
-        log.error("the training process ended with status %s (see %s)", status, self._log_path)
+        with self._lock:
+            if self._ended:
+                return
+            log.error("the training process ended with status %s (see %s)", status, self._log_path)
+            why = self._restart()
+        if why:
+            self.end_calls(why)
+            self._on_failure(why)
+
+    def _restart(self) -> str:
+        """Start the process again; return why not, if it is not."""
         now_s = time.monotonic()
         self._deaths.append(now_s)
         if len(self._deaths) == CRASHES and now_s - self._deaths[0] < CRASH_WINDOW_S:
-            self._fail_all("the training process keeps dying")
-            self._on_failure(f"the training process died {CRASHES} times within {CRASH_WINDOW_S:.0f} s")
-            return
+            return f"the training process died {CRASHES} times within {CRASH_WINDOW_S:.0f} s; see {self._log_path}"
+        try:
+            self._launch()
+        except OSError as error:
+            return f"the training process cannot be started again: {error}"
         self.restarts += 1
-        self.start()
-        self._repeat()
+        return ""
 
-    def _repeat(self) -> None:
-        with self._lock:
-            waiting = list(self._waiting.values())
-        for request in waiting:
-            if request.tries >= MAX_TRIES:
-                request.done.set()
-                continue
-            request.tries += 1
-            self._send(request.frame)
 
-    def _fail_all(self, why: str) -> None:
-        log.debug("open requests fail: %s", why)
-        with self._lock:
-            waiting = list(self._waiting.values())
-        for request in waiting:
-            request.done.set()
+def _write(process: subprocess.Popen[bytes], outbox: _Outbox) -> None:
+    """Write a process' frames; alone to use its standard input, whose end is the process' end."""
+    assert process.stdin is not None
+    with suppress(OSError):  # it is gone: its reader sees to that
+        while (frame := outbox.take()) is not None:
+            write_frame(process.stdin.fileno(), frame)
+    with suppress(OSError):
+        process.stdin.close()
 
 
 def write_lowest_environment() -> None:
