@@ -116,7 +116,11 @@ def print_submitted(answer: Json) -> None:
             ),
             ("data CID", answer["data_cid"]),
             ("spec", answer["spec_sha256"]),
-            ("cost", f"{format_coins(answer['escrow'])} coins in escrow, fee {format_coins(answer['fee'])}"),
+            (
+                "cost",
+                f"{format_coins(answer['escrow'])} coins in escrow, fee {format_coins(answer['fee'])}, "
+                f"paid by {answer['from']}",
+            ),
             ("burn", f"{format_coins(answer['burn'])} coins for each block drawn for it"),
             ("rounding", f"at most {rounding['max_error']:.2g}, {rounding['clipped']:,} values clipped"),
             ("trial", f"loss {format_loss(trial['before'])} -> {format_loss(trial['after'])} in one run"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ledger.chain import Chain
@@ -72,13 +72,26 @@ def sign_for(chain: Chain, mempool: Mempool, account: WalletAccount, body: Body)
 
 
 async def send_body(
-    context: ApiContext, account: WalletAccount, make: Callable[[Chain], Body]
+    context: ApiContext, payers: Sequence[WalletAccount], make: Callable[[Chain], Body]
 ) -> Transaction:
-    """Sign and submit; one at a time, so that no two transactions choose the same nonce."""
+    """Sign for the first payer who can and submit; one at a time, so that no two choose the same nonce."""
     async with context.sending:
-        tx = await context.read(lambda chain, mempool: sign_for(chain, mempool, account, make(chain)))
+        tx = await context.read(lambda chain, mempool: sign_for_first(chain, mempool, payers, make(chain)))
         await context.chain.submit_transaction(tx)
     return tx
+
+
+def sign_for_first(
+    chain: Chain, mempool: Mempool, payers: Sequence[WalletAccount], body: Body
+) -> Transaction:
+    """Sign for the first of the accounts that has enough; if none has, say so of the first."""
+    problems = []
+    for account in payers:
+        try:
+            return sign_for(chain, mempool, account, body)
+        except ApiProblem as problem:
+            problems.append(problem)
+    raise problems[0]
 
 
 async def send_coins(context: ApiContext, fields: Fields) -> Json:
@@ -88,7 +101,7 @@ async def send_coins(context: ApiContext, fields: Fields) -> Json:
     fields.expect_end()
     if len(memo) > MAX_MEMO_BYTES:
         raise ApiProblem("bad_request", f"memo: at most {MAX_MEMO_BYTES} bytes, got {len(memo)}")
-    tx = await send_body(context, account, lambda chain: Transfer(read_address(chain, to), amount, memo))
+    tx = await send_body(context, [account], lambda chain: Transfer(read_address(chain, to), amount, memo))
     return {"txid": tx.txid.hex(), "fee": str(tx.fee), "from": account.address, "nonce": tx.nonce}
 
 
@@ -101,7 +114,8 @@ def find_account(context: ApiContext, name: str) -> WalletAccount:
 
 async def submit_job(context: ApiContext, fields: Fields) -> Json:
     """Turn a job file and its data into a submission."""
-    account = find_account(context, fields.take_text("from", default=""))
+    sender = fields.take_text("from", default="")
+    payers = [context.wallet.find(sender)] if sender else list(context.wallet)
     toml, data_name = fields.take_text("toml"), fields.take_text("data_name")
     data, file_name = fields.take_base64("data_base64"), fields.take_text("file_name", default="job.toml")
     fields.expect_end()
@@ -112,8 +126,9 @@ async def submit_job(context: ApiContext, fields: Fields) -> Json:
         raise ApiProblem("bad_file", f"{file_name}: {error}", error.hint) from error
     check_trial(job, file_name)
     await context.chain.call(lambda chain: context.chain.blobs.put(job.blob))
-    tx = await send_body(context, account, lambda chain: make_submission(chain, job))
-    return show_submission(tx, job)
+    tx = await send_body(context, payers, lambda chain: make_submission(chain, job))
+    payer = next(account for account in payers if account.keypair.public == tx.sender)
+    return show_submission(tx, job, payer.name)
 
 
 def check_trial(job: PreparedReply, file_name: str) -> None:
@@ -139,7 +154,7 @@ def make_submission(chain: Chain, job: PreparedReply) -> SubmitJob:
     return SubmitJob(encode_spec(job.spec), escrow, job.trial.digest, job.trial.before, job.trial.after)
 
 
-def show_submission(tx: Transaction, job: PreparedReply) -> Json:
+def show_submission(tx: Transaction, job: PreparedReply, payer: str) -> Json:
     assert isinstance(tx.body, SubmitJob)
     spec = job.spec
     return {
@@ -155,6 +170,7 @@ def show_submission(tx: Transaction, job: PreparedReply) -> Json:
         "escrow": str(tx.body.escrow),
         "burn": str(spec.burn),
         "fee": str(tx.fee),
+        "from": payer,
         "quantisation": {"max_error": job.max_error, "clipped": job.clipped},
         "trial": {
             "before": mean_loss(job.trial.before, spec.shard),

@@ -29,6 +29,7 @@ SUBMITTED = {
     "quantisation": {"max_error": 0.001, "clipped": 0},
     "trial": {"before": 8.0, "after": 7.5},
     "notes": ["be patient"],
+    "from": "local-0",
 }
 RESULT = {
     "id": JOB,

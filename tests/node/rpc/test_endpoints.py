@@ -36,7 +36,8 @@ STATUS_FIELDS = words(
     " uptime_s parked"
 )
 SUBMITTED_FIELDS = words(
-    "id txid title objective data_cid data_bytes train judge spec_sha256 escrow burn fee quantisation trial notes"
+    "id txid title objective data_cid data_bytes train judge spec_sha256 escrow burn fee from"
+    " quantisation trial notes"
 )
 
 
@@ -220,6 +221,14 @@ async def test_job_that_cannot_be_is_refused_with_its_reason(tmp_path: Path) -> 
         answer = await node.post("/v1/jobs", body | {"toml": str(REGTEST.min_burn)})
         assert (answer.status, answer.code) == (422, "refused")
         assert not node.service.mempool.transactions()
+
+
+async def test_job_without_a_payer_is_paid_by_the_first_account_that_can(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        body = {"file_name": "a.toml", "toml": str(REGTEST.min_burn), "data_name": "a.npz"}
+        answer = await node.post("/v1/jobs", body | {"data_base64": base64.b64encode(b"data").decode()})
+        assert answer.status == 200, answer.raw
+        assert answer.json["from"] == "local-0"  # the node's own account has mined nothing yet
 
 
 async def test_job_is_found_by_prefix_unless_it_is_ambiguous(tmp_path: Path) -> None:
