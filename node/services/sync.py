@@ -83,6 +83,10 @@ class Sync:
             state = "syncing"
         return SyncProgress(behind, best, self._importer.parked, state)
 
+    def doubts(self, peer_id: str) -> int:
+        """Get how often a peer did not deliver what it claims to have."""
+        return self._doubts[peer_id]
+
     def note_head(self, peer_id: str, height: int, block_hash: bytes) -> None:
         """A peer announced a block."""
         if self._is_connected(peer_id) and height >= self.peer_heads.get(peer_id, (0, b""))[0]:

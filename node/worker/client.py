@@ -21,8 +21,9 @@ from ledger.errors import LedgerError, MissingBlobs
 from ledger.hashing import tagged_hash
 from ledger.jobspec import JobSpec, encode_spec
 from ledger.work import JobFacts, Settled, SettleTask, TicketRun, TicketTask, WorkRefused
+from node.threads import use_one_thread
 from node.worker.mining import encode_mining
-from node.worker.process import WorkerGone, WorkerProcess, write_lowest_environment
+from node.worker.process import WorkerGone, WorkerProcess
 from node.worker.wire import Frame
 
 CALL_TIMEOUT_S = 60.0
@@ -108,7 +109,7 @@ class WorkerClient:
         on_event: Callable[[str, Frame], None],
         on_failure: Callable[[str], None],
     ) -> None:
-        write_lowest_environment()
+        use_one_thread()
         self.path = path
         self._on_event, self._on_failure = on_event, on_failure
         self._decode_spec = decode_spec

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -259,9 +258,3 @@ def _write(process: subprocess.Popen[bytes], outbox: _Outbox) -> None:
             write_frame(process.stdin.fileno(), frame)
     with suppress(OSError):
         process.stdin.close()
-
-
-def write_lowest_environment() -> None:
-    """One thread for a training process: its runs are small, and a machine may hold several nodes."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
