@@ -199,15 +199,17 @@ class Storage:
         return None if row is None else bytes(row[0])
 
 
-def open_storage(path: Path | str) -> Storage:
+def open_storage(path: Path | str, durable: bool = True) -> Storage:
     """Open or create a database; LedgerError says what is wrong with a file that is not one of ours.
+
+    A database that is thrown away afterwards need not be `durable`: nothing then waits for the disk.
 
     The connection may be handed from thread to thread; the caller sees to it that one at a time uses it.
     """
     try:
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")

@@ -32,6 +32,7 @@ from ledger.state import Overlay
 from ledger.storage import open_storage
 from ledger.work import JobFacts, Settled, SettleTask, TicketRun, TicketTask, WorkRefused, WorkVerifier
 from node.exits import Exit
+from node.threads import use_one_thread
 
 PROGRESS_S = 0.5
 PATHS = ("fused", "portable")
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--path", choices=PATHS, default=PATHS[0])
     options = parser.parse_args(arguments)
+    use_one_thread()
     return verify_file(options.file, lambda blobs: _make_verifier(blobs, options.path), _print_line)
 
 
@@ -104,7 +106,7 @@ class Replay:
         self._source = ChainFile(file.read)
         self._blobs = BlobStore(folder / "blobs")
         self._verifier = CountingVerifier(make_verifier(self._blobs))
-        self._storage = open_storage(folder / "chain.sqlite")
+        self._storage = open_storage(folder / "chain.sqlite", durable=False)
         self._chain = Chain(self._storage, self._blobs, self._source.genesis, self._verifier)
         self._runs = 0
 

@@ -4,7 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+from node.threads import VARIABLES
+
 # They would win over each node's own config.toml.
 NODE_VARIABLES = tuple(
     f"GRADIENTCOIN_{key}"
@@ -15,7 +16,7 @@ NODE_VARIABLES = tuple(
 def node_environment() -> dict[str, str]:
     """This process's environment, changed for a node that shares the machine with others."""
     environment = {key: value for key, value in os.environ.items() if key not in NODE_VARIABLES}
-    for name in THREAD_VARIABLES:
+    for name in VARIABLES:
         environment.setdefault(name, "1")
     environment["PYTHONUNBUFFERED"] = "1"
     return add_kernel_cache(environment)
