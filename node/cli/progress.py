@@ -31,7 +31,7 @@ class Snapshot:
     def losses(self) -> list[float]:
         """The loss before the first settlement, then after each."""
         first = [self.points[0]["loss_before"]] if self.points else []
-        return first + [point["loss_after"] for point in self.points]
+        return first + [point["loss"] for point in self.points]
 
 
 def take_snapshot(client: NodeClient, job_id: str) -> Snapshot:

@@ -14,7 +14,7 @@ from ledger.errors import LedgerError
 from ledger.hashing import cid_text
 from ledger.history import SettlementRecord
 from ledger.jobspec import JobSpec, decode_spec
-from ledger.lifecycle import load_spec
+from ledger.lifecycle import Settlement, load_spec
 from ledger.mempool import Mempool
 from ledger.records import JOB, JobRecord, JobStatus
 from ledger.slots import round_at
@@ -33,10 +33,11 @@ PRICE_NOTE = "stored with the job; updates are not paid for in this version of t
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many settlements a job had, and the tickets in them."""
+    """How many settlements a job had, the tickets in them, and the mean loss (2^-40) the last one left."""
 
     settlements: int
     tickets: int
+    loss: int | None
 
 
 class Tallies:
@@ -50,7 +51,8 @@ class Tallies:
         tally = self._known.get(key)
         if tally is None:
             settled = chain.list_settlements(job_id)
-            tally = Tally(len(settled), sum(len(s.tickets) for s in settled))
+            loss = get_loss(settled[-1].settlement) if settled else None
+            tally = Tally(len(settled), sum(len(s.tickets) for s in settled), loss)
             self._known[key] = tally
             while len(self._known) > CACHED_TALLIES:
                 self._known.popitem(last=False)
@@ -124,7 +126,7 @@ def summarise_job(chain: Chain, job_id: bytes, record: JobRecord, tallies: Talli
     tally = tallies.get(chain, job_id, record)
     place = Place(job_id, record, chain.head.height, chain.params)
     reason, next_step = describe(place)
-    loss = record.last_losses[-1] if record.last_losses else None
+    loss = tally.loss
     return summarise_spec(chain, spec) | {
         "id": job_id.hex(),
         "status": name_status(place),
@@ -207,6 +209,13 @@ def show_history(chain: Chain, job_id: bytes) -> list[Json]:
     return [show_point(record) for record in chain.list_settlements(job_id)]
 
 
+def get_loss(event: Settlement) -> int:
+    """Return the mean loss (2^-40) that a job's target is compared with, where the whole split is judged."""
+    if event.split_count:
+        return event.split_loss // event.split_count
+    return event.loss_after // event.sample_count
+
+
 def show_point(record: SettlementRecord) -> Json:
     event = record.settlement
     return {
@@ -215,6 +224,7 @@ def show_point(record: SettlementRecord) -> Json:
         "version": event.version,
         "loss_before": mean_loss(event.loss_before, event.sample_count),
         "loss_after": mean_loss(event.loss_after, event.sample_count),
+        "loss": get_loss(event) * LOSS_UNIT,
         "scale": event.scale,
         "tickets": len(record.tickets),
         "weights_cid": cid_text(event.new_weights),
@@ -246,7 +256,7 @@ def load_result(chain: Chain, mempool: Mempool, prefix: str) -> ResultParts:
         "weights_cid": cid_text(record.weights),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "provenance": record.provenance.hex(),
-        "loss": record.last_losses[-1] * LOSS_UNIT if record.last_losses else None,
+        "loss": settled[-1]["loss"] if (settled := show_history(chain, job_id)) else None,
         "record": show_record(chain, job_id, record, spec),
     }
     return ResultParts(spec, weights, shown)

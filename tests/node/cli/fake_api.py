@@ -114,6 +114,7 @@ POINTS = [
         "version": i + 1,
         "loss_before": 8.0 - i,
         "loss_after": 7.0 - i,
+        "loss": 7.0 - i,
         "scale": 1,
         "tickets": 5,
         "weights_cid": CID,

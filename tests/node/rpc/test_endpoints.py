@@ -30,7 +30,7 @@ JOB_FIELDS = words(
 BLOCK_FIELDS = words(
     "height hash time_ms miner job title runs_estimate transactions target loss_before loss_after"
 )
-POINT_FIELDS = words("height round version loss_before loss_after scale tickets weights_cid block")
+POINT_FIELDS = words("height round version loss_before loss_after loss scale tickets weights_cid block")
 STATUS_FIELDS = words(
     "name chain chain_id version peer_id addresses api head genesis state sync peers mining worker mempool wallet jobs"
     " uptime_s parked"
