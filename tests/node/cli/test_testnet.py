@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from node.testnet.network import Testnet
-from node.testnet.process import kill_group
+from node.testnet.network import Testnet, wait_until
+from node.testnet.process import is_alive, kill_group
 from tests.node.cli.conftest import Cli
 
 FAKE = (sys.executable, str(Path(__file__).parents[1] / "testnet" / "fake_daemon.py"))
@@ -69,6 +69,8 @@ def test_status_shows_a_node_that_died(cli: Cli, tmp_path: Path) -> None:
     process = network.state.nodes["node-1"].process
     assert process is not None
     kill_group(process)
+    wait_until(lambda: not is_alive(process), 10)  # SIGKILL returns before the process is gone
+    assert not is_alive(process)
     [first, second] = json.loads(cli("testnet", "status", "--json").out)["nodes"]
     assert (first["error"], second["error"]) == (None, "ended by itself")
 
