@@ -22,6 +22,10 @@ class InvalidTransaction(LedgerError):
     """A transaction that breaks a rule in the state it was checked against."""
 
 
+class FalseTrial(InvalidTransaction):
+    """A submission whose trial is not what a replay gives: wrong in every state, and it cost us a training run."""
+
+
 class InvalidBlock(LedgerError):
     """A block whose content breaks a rule for ever."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ledger.blocks import HEARTBEAT, Block, Header
 from ledger.difficulty import threshold
-from ledger.errors import DecodeError, InvalidBlock, InvalidHeader, InvalidTransaction
+from ledger.errors import DecodeError, FalseTrial, InvalidBlock, InvalidHeader, InvalidTransaction
 from ledger.genesis import Genesis
 from ledger.hashing import cid_of
 from ledger.jobspec import JobSpec, decode_spec, trial_seed
@@ -372,9 +372,9 @@ def _check_trial(spec: JobSpec, body: SubmitJob, rules: Rules) -> tuple[int, byt
         )
     run = rules.verifier.run(TicketTask(trial_seed(body.spec), bytes(32), spec, facts.weights))
     if (run.digest, run.before, run.after) != (body.digest, body.before, body.after):
-        raise InvalidTransaction("trial: the run does not give the stated digest and losses")
+        raise FalseTrial("trial: the run does not give the stated digest and losses")
     if run.after >= run.before:
-        raise InvalidTransaction(
+        raise FalseTrial(
             f"trial: the local rule did not lower the loss ({run.before} -> {run.after}); lower the rate"
         )
     return facts.work, facts.weights

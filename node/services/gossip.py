@@ -15,6 +15,7 @@ from ledger.chain import CannotJudge, NotYet
 from ledger.errors import (
     DamagedBody,
     DecodeError,
+    FalseTrial,
     InvalidBlock,
     InvalidHeader,
     InvalidTransaction,
@@ -197,6 +198,8 @@ class Gossip:
             except MissingBlobs as error:
                 if attempt or not await self._fetcher.fetch_blobs(error.cids, peer_id):
                     return Verdict.IGNORE
+            except FalseTrial as error:  # its relayer had to find out as well
+                return await self._ban(peer_id, f"transaction {tx.txid.hex()[:12]}: {error}")
             except (InvalidTransaction, MempoolFull) as error:
                 log.debug("transaction %s: %s", tx.txid.hex()[:12], error)
                 return Verdict.IGNORE

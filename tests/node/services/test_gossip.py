@@ -11,7 +11,7 @@ from ledger.blocks import Block
 from ledger.codec import encode
 from ledger.hashing import cid_of
 from ledger.params import COIN
-from ledger.transactions import Transaction, decode_transaction
+from ledger.transactions import SubmitJob, Transaction, decode_transaction, sign_transaction
 from node.services.gossip import MAX_COMPLETING_PER_PEER
 from node.services.importer import MAX_PARKED_PER_PEER
 from node.services.messages import decode_announcement, encode_announcement
@@ -294,6 +294,17 @@ async def test_good_transaction_is_admitted_and_relayed(net: Net) -> None:
 async def test_transaction_with_a_bad_signature_bans(net: Net) -> None:
     speaker, node, listener = await line_up(net)
     await speaker.say_transaction(sign_badly(node.builder.transfer(ALICE, BOB, COIN)))
+    await until(lambda: node.transport.is_banned(speaker.peer_id))
+    assert not listener.heard
+
+
+async def test_submission_with_a_false_trial_bans(net: Net) -> None:
+    speaker, node, listener = await line_up(net)
+    honest = node.builder.submit(ALICE, make_spec())
+    assert isinstance(honest.body, SubmitJob)
+    body = replace(honest.body, digest=bytes(32))
+    chain_id = node.builder.chain.genesis.chain_id
+    await speaker.say_transaction(sign_transaction(ALICE, chain_id, honest.nonce, honest.fee, body).encode())
     await until(lambda: node.transport.is_banned(speaker.peer_id))
     assert not listener.heard
 
