@@ -112,9 +112,7 @@ class Gossip:
         self._sync.note_head(peer_id, header.work.height, header.hash)
         if self._chain.chain.index.get(header.hash) is None:
             self._plan_completion(peer_id, announcement)
-        if (
-            header.seed in self._relayed
-        ):  # with another body or signature: anybody can make any number of those
+        if header.seed in self._relayed:  # with another body: anybody can make any number of those
             return Verdict.IGNORE
         self._relayed.add(header.seed)
         return Verdict.ACCEPT

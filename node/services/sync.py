@@ -116,7 +116,7 @@ class Sync:
             self._wake = trio.Event()
             await self._poll()
             self._polled = True
-            for peer_id in self._rank_peers():
+            for peer_id in self.rank_peers():
                 await self._follow(peer_id)
             await trio.sleep(MIN_POLL_S)
             with trio.move_on_after(self._poll_s):
@@ -155,7 +155,7 @@ class Sync:
         if self._unserved[peer_id] >= MAX_UNSERVED:
             await self._drop(peer_id, f"is on another chain: {why}")
 
-    def _rank_peers(self) -> list[str]:
+    def rank_peers(self) -> list[str]:
         """Return who told of a status, the least doubted first, of these the one with the most work."""
         ranked = sorted(self._statuses.items(), key=lambda item: (self._doubts[item[0]], -item[1].chain_work))
         return [peer_id for peer_id, _ in ranked]

@@ -276,6 +276,23 @@ async def test_at_most_four_blocks_of_a_peer_are_parked(net: Net, tmp_path: Path
     assert node.importer.parked == MAX_PARKED_PER_PEER + 1
 
 
+async def test_all_sidecars_of_a_branch_are_fetched_in_one_go(net: Net, tmp_path: Path) -> None:
+    holder, node = await net.add_bare(), await net.add(start=False)
+    await net.connect((node, holder))
+    node.take([node.builder.make_block()])
+    miner = Builder(tmp_path / "miner")
+    blobs = {cid_of(data): data for data in (b"GCD1 rare \0", b"GCD1 rare \1")}
+    for number, (cid, data) in enumerate(blobs.items()):
+        miner.blobs.put(data)
+        miner.mine(miner.submit(ALICE, make_spec(number, data_cid=cid, data_size=len(data))))
+    holder.serve(NAMES.blob, lambda cid: blobs[cid])
+    first, second = miner.block_at(1), miner.block_at(2)
+    assert await node.importer.add(first, holder.peer_id)
+    assert node.head != first.hash  # of equal work, so that nothing was missed yet
+    assert await node.importer.add(second, holder.peer_id)
+    assert node.head == second.hash
+
+
 # transactions
 
 

@@ -182,6 +182,7 @@ async def test_peer_that_keeps_its_claims_back_does_not_stall_sync_with_honest_o
     for _ in range(3):
         block = await honest.mine(publish=False)
         await node.reaches(block.hash)
+    await until(lambda: node.sync.rank_peers() == [honest.peer_id, liar.peer_id])
     assert not node.transport.is_banned(liar.peer_id)
 
 

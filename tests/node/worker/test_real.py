@@ -45,7 +45,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealWorker]:
     (noise / "sitecustomize.py").write_text(NOISE)
     started = RealWorker(tmp_path_factory.mktemp("worker"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(noise))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(noise), *sys.path]))
         started.client.start()
     yield started
     started.client.stop()
