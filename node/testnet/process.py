@@ -37,10 +37,14 @@ def spawn(argv: Sequence[str], env: Mapping[str, str], console: Path) -> Process
 
 
 def is_alive(process: ProcessId) -> bool:
-    """Whether this very process runs; a zombie does not."""
+    """Whether this very process runs; a zombie does not.
+
+    Of a child the system says it: a leader that ended while its threads still do looks like a zombie, but holds
+    its locks and ports.
+    """
     child = _children.get(process.pid)
-    if child is not None and child.poll() is not None:
-        return False
+    if child is not None:
+        return child.poll() is None
     return process.started != "" and read_start(process.pid) == process.started
 
 
