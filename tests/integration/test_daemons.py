@@ -19,7 +19,7 @@ from node.rpc.client import Json
 from node.rpc.errors import ClientError
 from node.testnet.environment import node_environment
 from node.testnet.network import DAEMON, Testnet
-from node.testnet.process import get_exit_status, is_alive, read_stat
+from node.testnet.process import get_exit_status, read_stat
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -184,7 +184,7 @@ def stop_by(network: Testnet, name: str, number: signal.Signals) -> int | None:
     process = network.state.nodes[name].process
     assert process is not None
     os.kill(process.pid, number)
-    until(lambda: not is_alive(process), STOP_S)
+    until(lambda: get_exit_status(process) is not None, STOP_S)
     assert not (network.data_dir(name) / NODE_FILE).exists()
     network.forget(network.state.nodes[name])
     assert not [pid for pid in network.list_left_over() if belongs_to(pid, network.data_dir(name))]
@@ -209,6 +209,16 @@ def test_signal_stops_a_node_in_time_and_leaves_nothing(
     assert read_stat(worker) is None
 
 
+def test_signal_stops_a_node_whose_training_process_hangs(network: Testnet) -> None:
+    """A block of the other node waits for its replay, and the chain's thread with it."""
+    run_again(network, FIRST, SECOND)
+    until(lambda: status_of(network, SECOND)["peers"] >= 1)
+    os.kill(worker_of(network, SECOND), signal.SIGSTOP)
+    wanted = height_of(network, FIRST) + 2
+    until(lambda: height_of(network, FIRST) >= wanted)
+    assert stop_by(network, SECOND, signal.SIGTERM) == 0
+
+
 def test_signal_stops_a_node_that_is_still_starting(network: Testnet) -> None:
     network.add(EARLY)
     network.start(EARLY)
@@ -221,7 +231,7 @@ def test_stop_request_stops_a_node(network: Testnet) -> None:
     process = network.state.nodes[FIRST].process
     assert process is not None
     network.client(FIRST).post("/v1/stop", {})
-    until(lambda: not is_alive(process), STOP_S)
+    until(lambda: get_exit_status(process) is not None, STOP_S)
     assert get_exit_status(process) == 0
     assert not (network.data_dir(FIRST) / NODE_FILE).exists()
 
