@@ -22,6 +22,7 @@ from node.testnet.process import (
     find_left_over,
     get_exit_status,
     is_alive,
+    is_group_left,
     kill,
     kill_group,
     spawn,
@@ -215,11 +216,12 @@ class Testnet:
 
     def forget(self, node: NodeEntry) -> None:
         """Make sure nothing of a node's process group is left, then strike it from the state."""
-        if node.process is None:
+        process = node.process
+        if process is None:
             return
-        self.seen.add(node.process)
-        kill_group(node.process)
-        wait_until(lambda: not node.is_running(), KILL_TIMEOUT_S)
+        self.seen.add(process)
+        kill_group(process)  # returns before they are gone
+        wait_until(lambda: not node.is_running() and not is_group_left(process), KILL_TIMEOUT_S)
         if not node.is_running():
             node.process = None
         save_state(self.directory, self.state)

@@ -112,6 +112,14 @@ def find_left_over(processes: Iterable[ProcessId], directory: Path) -> list[int]
     return sorted(pid for pid in pids if pid != os.getpid() and belongs(pid, sessions, marker))
 
 
+def is_group_left(process: ProcessId) -> bool:
+    """Whether anything of the process's session still runs, the process itself or what it started."""
+    if not PROC.joinpath("self").exists():
+        return is_alive(process)
+    fields = (read_stat(int(entry.name)) for entry in PROC.iterdir() if entry.name.isdigit())
+    return any(f is not None and f[0] not in "ZX" and int(f[3]) == process.pid for f in fields)
+
+
 def belongs(pid: int, sessions: set[int], marker: bytes) -> bool:
     fields = read_stat(pid)
     if fields is None or fields[0] in "ZX":
