@@ -33,7 +33,7 @@ class BlobStore:
         """Write a blob durably; return its CID."""
         cid = cid_of(blob)
         path = self.path_of(cid)
-        if path.is_file() and check_cid(cid, path.read_bytes()):
+        if _is_whole(path, cid):
             return cid
         if not path.parent.is_dir():
             path.parent.mkdir(exist_ok=True)
@@ -62,6 +62,13 @@ class BlobStore:
             path.unlink(missing_ok=True)  # fetched again like one that was never held
             raise MissingBlobs([cid])
         return blob
+
+
+def _is_whole(path: Path, cid: bytes) -> bool:
+    try:
+        return check_cid(cid, path.read_bytes())
+    except FileNotFoundError:  # also between a look and a read: another thread removes a damaged file
+        return False
 
 
 def put_checked(store: BlobStore, cid: bytes, blob: bytes) -> None:
