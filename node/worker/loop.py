@@ -92,7 +92,8 @@ class Loop:
             return [number, "missing", list(error.cids)]
         except LedgerError as error:
             return [number, "failed", str(error)]
-        except Exception as error:  # one request must not end the process; the text goes to the node's log
+        except Exception as error:  # border: one request must not end the process
+            log.exception("request %s failed", kind)
             return [number, "failed", f"{type(error).__name__}: {error}", str(getattr(error, "hint", ""))]
 
     def mine_once(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.training.problems import PROBLEMS, SEED, make_problem
 from training import engine as engine_module
 from training.engine import Engine, Task
-from training.errors import BadInput, TaskRefused
+from training.errors import BadInput, SelfTestFailed, TaskRefused
 from training.exact import selftest
 from training.exact.counter import get_word, open_stream
 from training.hashing import compute_tagged_hash
@@ -230,5 +230,5 @@ def test_self_test_passes(path: selftest.Path) -> None:
 
 def test_self_test_names_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selftest, "EXP_DIGEST", "something else")
-    with pytest.raises(selftest.SelfTestFailed, match="'exp' failed: something else expected"):
+    with pytest.raises(SelfTestFailed, match="'exp' failed: something else expected"):
         selftest.check_machine("portable")
