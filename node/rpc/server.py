@@ -20,11 +20,12 @@ from starlette.types import ASGIApp
 from ledger.chain import Chain
 from ledger.mempool import Mempool
 from node.rpc import job_views, views
-from node.rpc.actions import fetch_result, measure_accuracy, send_coins, submit_job
+from node.rpc.actions import make_account, send_coins
 from node.rpc.bodies import Fields
 from node.rpc.context import ApiContext
 from node.rpc.export import export_chain
 from node.rpc.guard import Guard
+from node.rpc.job_actions import cancel_job, fetch_result, measure_accuracy, quote_job, submit_job
 from node.rpc.problems import ApiProblem, problem_of
 from node.rpc.views import Json
 
@@ -172,11 +173,23 @@ async def post_send(context: ApiContext, request: Request) -> Json:
     return await send_coins(context, await _read_fields(request))
 
 
+async def post_account(context: ApiContext, request: Request) -> Json:
+    return await make_account(context, await _read_fields(request))
+
+
 # jobs
 
 
 async def post_job(context: ApiContext, request: Request) -> Json:
     return await submit_job(context, await _read_fields(request))
+
+
+async def post_quote(context: ApiContext, request: Request) -> Json:
+    return await quote_job(context, await _read_fields(request))
+
+
+async def post_cancel(context: ApiContext, request: Request) -> Json:
+    return await cancel_job(context, request.path_params["job"], await _read_fields(request))
 
 
 async def get_jobs(context: ApiContext, request: Request) -> Json:
@@ -256,12 +269,15 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/wallet", get_wallet),
     ("GET", "/v1/accounts/{address}", get_account),
     ("POST", "/v1/wallet/send", post_send),
+    ("POST", "/v1/wallet/accounts", post_account),
     ("POST", "/v1/jobs", post_job),
+    ("POST", "/v1/jobs/quote", post_quote),
     ("GET", "/v1/jobs", get_jobs),
     ("GET", "/v1/jobs/{job}", get_job),
     ("GET", "/v1/jobs/{job}/history", get_history),
     ("GET", "/v1/jobs/{job}/result", get_result),
     ("POST", "/v1/jobs/{job}/accuracy", post_accuracy),
+    ("POST", "/v1/jobs/{job}/cancel", post_cancel),
     ("GET", "/v1/blocks", get_blocks),
     ("GET", "/v1/blocks/{block}", get_block),
     ("GET", "/v1/transactions/{txid}", get_transaction),

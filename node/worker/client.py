@@ -63,6 +63,7 @@ class PreparedReply:
     escrow_units: int
     train: int
     judge: int
+    work: int  # declared, of one ticket
     notes: list[str]
 
 
@@ -217,9 +218,8 @@ class WorkerClient:
             )
         except WorkRefused as error:
             raise JobFileRefused(str(error)) from error
-        spec_bytes, blob, digest, before, after, delta, max_error, clipped, escrow, train, judge, notes = (
-            answer
-        )
+        spec_bytes, blob, digest, before, after, delta, max_error, clipped, escrow, *facts, notes = answer
+        train, judge, work = facts
         return PreparedReply(
             spec=self._decode_spec(spec_bytes),
             spec_bytes=spec_bytes,
@@ -230,6 +230,7 @@ class WorkerClient:
             escrow_units=escrow,
             train=train,
             judge=judge,
+            work=work,
             notes=notes,
         )
 

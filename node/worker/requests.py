@@ -86,7 +86,17 @@ class Requests:
         clipped = sum(loss.clipped for loss in prepared.report.values())
         trial = [run.digest, _loss(run.before), _loss(run.after), run.delta]
         sizes = [facts.train_count, facts.judge_count]
-        return [spec_bytes, prepared.blob, *trial, float(worst), clipped, prepared.escrow, *sizes, []]
+        return [
+            spec_bytes,
+            prepared.blob,
+            *trial,
+            float(worst),
+            clipped,
+            prepared.escrow,
+            *sizes,
+            facts.work,
+            [],
+        ]
 
     def _accuracy(self, spec: bytes, weights: bytes, inputs_npz: bytes) -> Frame:
         """Score an npz of "inputs" (integers of 2^-12, as the job's blob would hold them) and "labels"."""

@@ -62,6 +62,7 @@ class FakeWorker:
     path: str = "portable"
     stuck: bool = False
     escrow_units: int = 0
+    work: int = 1 << 24
 
     async def prepare_job(self, toml: str, data_name: str, data: bytes, sidecar_limit: int) -> PreparedReply:
         if self.stuck:
@@ -82,6 +83,7 @@ class FakeWorker:
             escrow_units=self.escrow_units,
             train=100,
             judge=50,
+            work=self.work,
             notes=["a note"],
         )
 

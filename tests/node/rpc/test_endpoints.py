@@ -12,10 +12,12 @@ import pytest
 
 from ledger.chainfile import ChainFile
 from ledger.hashing import cid_text, tagged_hash
+from ledger.keys import KeyPair
 from ledger.params import COIN, REGTEST
 from ledger.records import JobStatus
+from node.wallet import Wallet
 from tests.ledger.chain_builder import ALICE, BOB, make_spec
-from tests.node.rpc.api_node import ApiNode, open_api
+from tests.node.rpc.api_node import SEED, ApiNode, open_api
 
 
 def words(text: str) -> set[str]:
@@ -37,7 +39,11 @@ STATUS_FIELDS = words(
 )
 SUBMITTED_FIELDS = words(
     "id txid title objective data_cid data_bytes train judge spec_sha256 escrow burn fee from"
-    " quantisation trial notes"
+    " quantisation trial notes work"
+)
+QUOTE_FIELDS = SUBMITTED_FIELDS - {"id", "txid"} | words(
+    "accepted problems least_escrow lock total rent round_cost rounds round_blocks slot_share lifetime_blocks"
+    " target_loss available"
 )
 
 
@@ -135,7 +141,7 @@ async def test_send_without_the_balance_says_needed_and_available(tmp_path: Path
         answer = await node.post("/v1/wallet/send", half)
         assert (answer.status, answer.code) == (422, "not_enough_balance")
         assert re.search(
-            r"600000\d+ units are needed, 39999\d+ are available", answer.json["error"]["message"]
+            r"60000\.0000\d+ coins are needed, 39999\.9\d+ are available", answer.json["error"]["message"]
         )
         empty = await node.post("/v1/wallet/send", {"to": to, "amount": "1"})
         assert empty.code == "not_enough_balance"
@@ -181,6 +187,10 @@ async def test_submitted_job_is_pending_then_waiting_then_live(tmp_path: Path) -
         node.mine(*node.service.mempool.transactions())
         job = await get(node, f"/v1/jobs/{answer['id']}")
         assert set(job) == JOB_FIELDS
+        while job["status"] == "live":  # one id in six begins its first round at once
+            answer = await submit(node)
+            node.mine(*node.service.mempool.transactions())
+            job = await get(node, f"/v1/jobs/{answer['id']}")
         assert job["status"] == "waiting"
         first = int(re.search(r"begins at height (\d+)", job["reason"])[1])  # type: ignore[index]
         node.builder.mine_to(first - 2)
@@ -189,7 +199,7 @@ async def test_submitted_job_is_pending_then_waiting_then_live(tmp_path: Path) -
         assert (await get(node, f"/v1/jobs/{answer['id']}"))["status"] == "live"
         record = node.builder.job(bytes.fromhex(answer["id"]))
         assert hashlib.sha256(record.spec).hexdigest() == answer["spec_sha256"]
-        assert (await get(node, "/v1/jobs"))["jobs"] == [await get(node, f"/v1/jobs/{answer['id']}")]
+        assert (await get(node, "/v1/jobs"))["jobs"][0] == await get(node, f"/v1/jobs/{answer['id']}")
 
 
 async def submit(node: ApiNode, **changes: str) -> Any:  # Any: an answer's JSON
@@ -198,6 +208,99 @@ async def submit(node: ApiNode, **changes: str) -> Any:  # Any: an answer's JSON
     answer = await node.post("/v1/jobs", body | changes)
     assert answer.status == 200, answer.raw
     return answer.json
+
+
+async def quote(node: ApiNode, **changes: str) -> Any:  # Any: an answer's JSON
+    body = {"file_name": "a.toml", "toml": str(REGTEST.min_burn), "data_name": "a.npz", "data_base64": ""}
+    answer = await node.post("/v1/jobs/quote", body | changes)
+    assert answer.status == 200, answer.raw
+    check_numbers(answer.json)
+    return answer.json
+
+
+async def test_quote_is_what_the_submission_costs_and_sends_nothing(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        quoted = await quote(node)
+        assert set(quoted) == QUOTE_FIELDS
+        assert (quoted["accepted"], quoted["problems"], quoted["from"]) == (True, [], "local-0")
+        assert quoted["rounds"] == 200
+        assert quoted["slot_share"] == 0.75
+        assert not node.service.mempool.transactions()
+        submitted = await submit(node)
+        for name in ("escrow", "fee", "burn", "spec_sha256", "trial", "work"):
+            assert quoted[name] == submitted[name]
+        assert int(quoted["total"]) == int(submitted["escrow"]) + int(submitted["fee"])
+        node.mine(*node.service.mempool.transactions())
+        assert (await quote(node))["slot_share"] == 0.375  # beside an equal one
+
+
+async def test_quote_names_every_reason_for_a_refusal(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        node.worker.escrow_units, node.worker.work = 1, 1 << 30
+        quoted = await quote(node, **{"from": "node"})
+        assert not quoted["accepted"]
+        assert [problem.partition(":")[0] for problem in quoted["problems"]] == ["work", "escrow", "balance"]
+        assert quoted["available"] == "0"
+
+
+async def cancel(node: ApiNode, job_id: bytes) -> Any:  # Any: an answer
+    return await node.post(f"/v1/jobs/{job_id.hex()[:12]}/cancel", {})
+
+
+async def test_cancelled_job_closes_when_the_answer_says(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        job_id = node.builder.open_job()
+        node.builder.mine_to(20)
+        record = node.builder.job(job_id)
+        answer = (await cancel(node, job_id)).json
+        assert set(answer) == words("id txid fee from closes_at ends_at refund burned")
+        assert (answer["from"], answer["refund"]) == ("local-0", str(record.escrow))
+        again = await cancel(node, job_id)
+        assert (again.status, again.code) == (422, "refused")
+        assert "cancelled already" in again.json["error"]["message"]
+        node.mine(*node.service.mempool.transactions())
+        node.builder.mine_to(answer["closes_at"])
+        assert node.builder.job(job_id).status is JobStatus.CLOSING
+        assert "closing already" in (await cancel(node, job_id)).json["error"]["message"]
+        node.builder.mine_to(answer["ends_at"])
+        assert node.builder.job(job_id).status is JobStatus.CANCELLED
+
+
+async def test_job_of_another_wallet_is_not_cancelled_here(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        stranger = KeyPair.from_seed(b"s" * 32)
+        node.mine(node.builder.transfer(ALICE, stranger, 1000 * COIN))
+        job_id = node.builder.open_job(key=stranger)
+        answer = await cancel(node, job_id)
+        assert (answer.status, answer.code) == (422, "refused")
+        assert "no account of this node's wallet" in answer.json["error"]["message"]
+        waiting = await submit(node)
+        pending = await node.post(f"/v1/jobs/{waiting['id']}/cancel", {})
+        assert (pending.status, pending.code) == (422, "refused")
+        assert (await node.post("/v1/jobs/abcd/cancel", {})).status == 404
+
+
+async def test_account_made_here_receives_spends_and_stays(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        made = (await node.post("/v1/wallet/accounts", {"name": "savings"})).json
+        assert set(made) == {"name", "address", "file"}
+        assert Path(made["file"]).stat().st_mode & 0o777 == 0o600
+        body = {"from": "local-0", "to": made["address"], "amount": str(COIN)}
+        assert (await node.post("/v1/wallet/send", body)).status == 200
+        node.mine(*node.service.mempool.transactions())
+        back = {"from": "savings", "to": made["address"], "amount": "5"}
+        assert (await node.post("/v1/wallet/send", back)).status == 200
+        names = [account["name"] for account in (await get(node, "/v1/wallet"))["accounts"]]
+        assert names[:3] == ["node", "savings", "local-0"]
+        assert Wallet(tmp_path, "regtest", SEED).find("savings").address == made["address"]
+
+
+@pytest.mark.parametrize("name", ["", "node", "local-3", "../x", "A", "a" * 33, "savings"])
+async def test_account_name_that_cannot_be_is_400(tmp_path: Path, name: str) -> None:
+    async with open_api(tmp_path) as node:
+        await node.post("/v1/wallet/accounts", {"name": "savings"})
+        answer = await node.post("/v1/wallet/accounts", {"name": name})
+        assert (answer.status, answer.code) == (400, "bad_request")
 
 
 async def test_job_that_cannot_be_is_refused_with_its_reason(tmp_path: Path) -> None:
