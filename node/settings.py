@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from node.exits import Exit
 PATHS = ("fused", "portable")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 PREFIX = "GRADIENTCOIN_"
+KINDS = {bool: "true or false", int: "a whole number", str: "a text"}
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -46,34 +48,57 @@ DEFAULTS: dict[str, Any] = {  # Any: the types a TOML file can hold
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting's value and where it comes from: a flag, a variable, config.toml or the default."""
+
+    key: str
+    value: Any
+    origin: str
+
+
 def load_settings(
     data_dir: Path, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ
 ) -> Settings:
     """Read a data directory's settings; DataDirError names the key that is wrong and where it came from."""
-    file = load_config(data_dir)
-    unknown = sorted(set(file) - set(DEFAULTS))
-    if unknown:
-        raise DataDirError(
-            f"{data_dir / CONFIG}: unknown key {unknown[0]!r}",
-            f"known keys: {', '.join(DEFAULTS)}",
-            Exit.BAD_FILE,
-        )
-    values = {key: _choose(key, flags, environment, file) for key in DEFAULTS}
+    values = {item.key: item.value for item in explain_settings(data_dir, flags, environment)}
     values["bootstrap"] = tuple(values["bootstrap"])
     return Settings(data_dir=data_dir, **values)
 
 
+def explain_settings(
+    data_dir: Path, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> list[Setting]:
+    """Read a data directory's settings with their origins; raises as `load_settings` does."""
+    file = load_config(data_dir)
+    unknown = sorted(set(file) - set(DEFAULTS))
+    if unknown:
+        close = get_close_matches(unknown[0], DEFAULTS, 1)
+        raise DataDirError(
+            f"{data_dir / CONFIG}: unknown key {unknown[0]!r}",
+            f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(DEFAULTS)}",
+            Exit.BAD_FILE,
+        )
+    return [Setting(key, *_choose(key, flags, environment, file, data_dir)) for key in DEFAULTS]
+
+
 def _choose(
-    key: str, flags: Mapping[str, Any], environment: Mapping[str, str], file: Mapping[str, Any]
-) -> Any:
+    key: str,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    file: Mapping[str, Any],
+    data_dir: Path,
+) -> tuple[Any, str]:
+    """Return a setting's value and origin."""
     if flags.get(key) not in (None, (), []):
-        return _check(key, flags[key], f"--{key.replace('_', '-')}")
+        flag = f"--{key.replace('_', '-')}"
+        return _check(key, flags[key], flag), flag
     variable = PREFIX + key.upper()
     if variable in environment:
-        return _check(key, _parse(key, environment[variable], variable), variable)
+        return _check(key, _parse(key, environment[variable], variable), variable), variable
     if key in file:
-        return _check(key, file[key], CONFIG)
-    return DEFAULTS[key]
+        return _check(key, file[key], str(data_dir / CONFIG)), str(data_dir / CONFIG)
+    return DEFAULTS[key], "default"
 
 
 def _parse(key: str, text: str, variable: str) -> Any:
@@ -97,7 +122,7 @@ def _check(key: str, value: Any, origin: str) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             raise _wrong(key, origin, "a list of texts", value)
     elif type(value) is not type(default):
-        raise _wrong(key, origin, type(default).__name__, value)
+        raise _wrong(key, origin, KINDS[type(default)], value)
     choices = {"chain": CHAINS, "worker_path": PATHS, "log_level": LOG_LEVELS}.get(key)
     if choices and value not in choices:
         raise _wrong(key, origin, f"one of {', '.join(choices)}", value)

@@ -1,4 +1,4 @@
-"""`chain`: show, export, verify."""
+"""`chain`: show, tx, export, verify."""
 
 import tempfile
 from pathlib import Path
@@ -7,7 +7,9 @@ import click
 
 from node.cli.options import connect, node_option, reading
 from node.cli.output import (
+    count_of,
     format_age,
+    format_coins,
     format_loss,
     print_facts,
     print_json,
@@ -17,6 +19,7 @@ from node.cli.output import (
     warn,
 )
 from node.cli.verify import print_verdict, run_verifier, show_progress
+from node.cli.waiting import waiting
 from node.exits import Exit, UserError
 from node.rpc.client import Json, NodeClient, quote_part
 from node.rpc.errors import ApiError
@@ -24,6 +27,7 @@ from node.rpc.errors import ApiError
 MAX_LIMIT = 200
 HASH_CHARACTERS = 64
 EXPORT_TIMEOUT_S = 120.0
+AMOUNTS = ("fee", "amount", "escrow")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -93,6 +97,27 @@ def print_found(kind: str, found: Json) -> None:
 
 
 @chain.command()
+@click.argument("txid")
+@reading
+def tx(txid: str, node: str | None, as_json: bool) -> None:
+    """One transaction by its id: what it does, and whether a block holds it."""
+    found = connect(node).get(f"/v1/transactions/{quote_part(txid)}")
+    print_json(found) if as_json else print_transaction(found)
+
+
+def print_transaction(found: Json) -> None:
+    state = "waits for a block"
+    if found["state"] == "confirmed":
+        state = f"in block {found['height']:,}, {count_of(found['confirmations'], 'confirmation')}"
+    click.echo(f"{click.style(found['kind'], bold=True)} {found['txid']}  {state}")
+    print_facts(
+        (key, f"{format_coins(value)} coins" if key in AMOUNTS else value)
+        for key, value in found.items()
+        if key not in ("kind", "txid", "state", "height", "confirmations")
+    )
+
+
+@chain.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @reading
@@ -114,7 +139,8 @@ def export_chain(client: NodeClient, file: Path) -> int:
     """Download the chain file; returns its bytes."""
     if not file.parent.is_dir():
         raise UserError(f"{file.parent} is no directory", "make it, or name another file", Exit.BAD_FILE)
-    return client.download("/v1/chain/export", file, EXPORT_TIMEOUT_S)
+    with waiting("fetching the chain"):
+        return client.download("/v1/chain/export", file, EXPORT_TIMEOUT_S)
 
 
 @chain.command()

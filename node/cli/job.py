@@ -1,14 +1,11 @@
-"""`job`: submit, list, show, watch, result."""
+"""`job`: list, show, watch, cancel; the verbs with files have modules of their own."""
 
-import base64
-import binascii
-import json
-import tomllib
-from pathlib import Path
+import sys
 
 import click
 
-from node.cli.options import connect, json_option, node_option, reading
+from node.cli.job_names import get_job
+from node.cli.options import connect, reading
 from node.cli.output import (
     format_coins,
     format_loss,
@@ -18,116 +15,22 @@ from node.cli.output import (
     print_table,
     shorten,
 )
+from node.cli.result import result
+from node.cli.submit import quote, submit
+from node.cli.suggest import complete_jobs
+from node.cli.wallet import wait_confirmed
 from node.cli.watch import watch_job
-from node.datadir import replace_text
 from node.exits import Exit, UserError
-from node.rpc.client import Json, NodeClient, quote_part
-from node.rpc.errors import ClientError
-
-SUBMIT_TIMEOUT_S = 120.0  # the node prepares the data and makes a trial run
-RESULT_TIMEOUT_S = 60.0
-MAX_JOB_FILE_BYTES = 1 << 16
-MAX_DATA_BYTES = 32 << 20
+from node.rpc.client import Json
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def job() -> None:
-    """Submit training jobs, watch them, fetch results."""
+    """Quote, submit and cancel training jobs, watch them, fetch results."""
 
 
-@job.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--from", "sender", metavar="ACCOUNT", help="Who pays: a name or address of wallet list.")
-@click.option("--wait", is_flag=True, help="Watch the job until it ends.")
-@reading
-def submit(file: Path, sender: str | None, wait: bool, node: str | None, as_json: bool) -> int:
-    """Submit the job that FILE (TOML) describes, with the data it names."""
-    body = make_submission(file, sender)
-    client = connect(node)
-    answer = client.post("/v1/jobs", body, timeout_s=SUBMIT_TIMEOUT_S)
-    if as_json:
-        print_json(answer)
-    else:
-        print_submitted(answer)
-    if wait:
-        return watch_job(client, answer["id"], as_json)
-    if not as_json:
-        print_next(f"gradientcoin job watch {shorten(answer['id'])}")
-    return Exit.DONE
-
-
-def make_submission(file: Path, sender: str | None) -> Json:
-    """The request that submits a job file with its data; raises UserError for files that cannot be read."""
-    toml, data_name = read_job_file(file)
-    data = read_data(file.parent / data_name, file)
-    submission = {
-        "file_name": file.name,
-        "toml": toml,
-        "data_name": data_name,
-        "data_base64": base64.b64encode(data).decode(),
-    }
-    return submission | ({"from": sender} if sender else {})
-
-
-def read_job_file(file: Path) -> tuple[str, str]:
-    """The file's text and where it says its data is; what else it says is the node's to judge."""
-    try:
-        if file.stat().st_size > MAX_JOB_FILE_BYTES:
-            raise bad_file(
-                file, f"has {file.stat().st_size:,} bytes, at most {MAX_JOB_FILE_BYTES:,} are allowed"
-            )
-        text = file.read_text(encoding="utf-8")
-        data = tomllib.loads(text).get("data")
-    except OSError as error:
-        raise bad_file(file, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise bad_file(file, f"is not valid TOML: {error}") from None
-    if not isinstance(data, dict) or not isinstance(data.get("file"), str):
-        raise bad_file(file, 'names no data: expected a section [data] with file = "..."')
-    return text, data["file"]
-
-
-def read_data(path: Path, job_file: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_DATA_BYTES:
-            raise bad_file(
-                path, f"has {path.stat().st_size:,} bytes, at most {MAX_DATA_BYTES:,} can be submitted"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise bad_file(path, f"cannot be read: {reason}; {job_file} names it in [data] file") from None
-
-
-def bad_file(path: Path, what: str) -> UserError:
-    return UserError(f"{path} {what}", "examples/digits.toml is a job file that works", Exit.BAD_FILE)
-
-
-def print_submitted(answer: Json) -> None:
-    rounding = answer["quantisation"]
-    trial = answer["trial"]
-    click.echo(f"submitted {click.style(answer['title'], bold=True)}  {answer['objective']}")
-    print_facts(
-        [
-            ("job", answer["id"]),
-            (
-                "data",
-                f"{answer['data_bytes']:,} bytes; {answer['train']:,} to train, {answer['judge']:,} to judge",
-            ),
-            ("data CID", answer["data_cid"]),
-            ("spec", answer["spec_sha256"]),
-            (
-                "cost",
-                f"{format_coins(answer['escrow'])} coins in escrow, fee {format_coins(answer['fee'])}, "
-                f"paid by {answer['from']}",
-            ),
-            ("burn", f"{format_coins(answer['burn'])} coins for each block drawn for it"),
-            ("rounding", f"at most {rounding['max_error']:.2g}, {rounding['clipped']:,} values clipped"),
-            ("trial", f"loss {format_loss(trial['before'])} -> {format_loss(trial['after'])} in one run"),
-        ]
-    )
-    for note in answer["notes"]:
-        click.echo(f"  note: {note}")
+for command in (quote, submit, result):
+    job.add_command(command)
 
 
 @job.command("list")
@@ -159,7 +62,7 @@ def list_jobs(node: str | None, as_json: bool) -> None:
 
 
 @job.command()
-@click.argument("job_id", metavar="[JOB]", required=False)
+@click.argument("job_id", metavar="[JOB]", required=False, shell_complete=complete_jobs)
 @reading
 def show(job_id: str | None, node: str | None, as_json: bool) -> None:
     """Everything about one job; JOB is an id or its first characters, by default the newest job."""
@@ -202,7 +105,7 @@ def list_job_facts(answer: Json) -> list[tuple[str, object]]:
 
 
 @job.command()
-@click.argument("job_id", metavar="[JOB]", required=False)
+@click.argument("job_id", metavar="[JOB]", required=False, shell_complete=complete_jobs)
 @reading
 def watch(job_id: str | None, node: str | None, as_json: bool) -> int:
     """Follow a job (by default the newest) until it ends: loss curve, rounds, speed.
@@ -214,81 +117,41 @@ def watch(job_id: str | None, node: str | None, as_json: bool) -> int:
 
 
 @job.command()
-@click.argument("job_id", metavar="[JOB]", required=False)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for the files.  [default: job-<first characters of the id>]",
-)
-@node_option
-@json_option
-def result(job_id: str | None, output: Path | None, node: str | None, as_json: bool) -> None:
-    """Fetch weights and record of a job (by default the newest): checkpoint.safetensors and result.json."""
+@click.argument("job_id", metavar="JOB", shell_complete=complete_jobs)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--wait", is_flag=True, help="Wait until the cancellation is in a block.")
+@reading
+def cancel(job_id: str, yes: bool, wait: bool, node: str | None, as_json: bool) -> int:
+    """Close a job of yours at its next boundaries: the escrow comes back, the lock is burned.
+
+    Its weights stay on the chain, and so do the rounds that settled.
+    """
     client = connect(node)
     summary = get_job(client, job_id)
-    answer = client.get(f"/v1/jobs/{summary['id']}/result", timeout_s=RESULT_TIMEOUT_S)
-    directory = output or Path(f"job-{shorten(summary['id'])}")
-    checkpoint, record = save_result(answer, directory)
+    if not yes and sys.stdin.isatty() and not as_json:
+        question = (
+            f"cancel {summary['title']!r} ({shorten(summary['id'])}, {summary['status']})? "
+            f"{format_coins(summary['escrow'])} coins come back, {format_coins(summary['lock'])} are burned"
+        )
+        if not click.confirm(question, err=True):
+            raise UserError("nothing was cancelled", exit_code=Exit.FAILED)
+    answer = client.post(f"/v1/jobs/{summary['id']}/cancel", {})
+    if wait:
+        wait_confirmed(client, answer["txid"])
     if as_json:
-        value = {key: answer[key] for key in answer if key not in ("checkpoint_base64", "record")}
-        print_json({**value, "checkpoint": str(checkpoint), "result": str(record)})
-        return
-    click.echo(f"{click.style(answer['title'], bold=True)}  {answer['status']}, version {answer['version']}")
+        print_json(answer)
+        return Exit.DONE
+    click.echo(f"{summary['title']}: {'cancelled' if wait else 'cancellation sent'}")
     print_facts(
         [
-            ("loss", format_loss(answer["loss"])),
-            ("weights", answer["weights_cid"]),
-            ("provenance", answer["provenance"]),
-            ("checkpoint", f"{checkpoint} ({checkpoint.stat().st_size:,} bytes)"),
-            ("record", record),
+            ("transaction", answer["txid"]),
+            (
+                "closes",
+                f"from height {answer['closes_at']:,}; its last round settles by {answer['ends_at']:,}",
+            ),
+            ("comes back", f"{format_coins(answer['refund'])} coins, less what is burned until then"),
+            ("burned", f"the lock, {format_coins(answer['burned'])} coins"),
         ]
     )
-    print_next("gradientcoin chain verify")
-
-
-def save_result(answer: Json, directory: Path) -> tuple[Path, Path]:
-    """Write the two files; a directory that holds another job's result is left alone."""
-    checkpoint, record = directory / "checkpoint.safetensors", directory / "result.json"
-    check_same_job(record, answer["id"])
-    try:
-        data = base64.b64decode(answer["checkpoint_base64"], validate=True)
-    except (binascii.Error, TypeError) as error:
-        raise ClientError(f"the node's checkpoint is not base64: {error}", "restart the node") from None
-    directory.mkdir(parents=True, exist_ok=True)
-    temporary = checkpoint.with_suffix(".part")
-    temporary.write_bytes(data)
-    temporary.replace(checkpoint)
-    rest = {key: value for key, value in answer.items() if key != "checkpoint_base64"}
-    replace_text(record, json.dumps(rest, indent=1, ensure_ascii=False) + "\n")
-    return checkpoint, record
-
-
-def check_same_job(record: Path, job_id: str) -> None:
-    try:
-        present = json.loads(record.read_text()).get("id")
-    except FileNotFoundError:
-        return
-    except (ValueError, AttributeError):
-        present = None
-    if present != job_id:
-        raise UserError(
-            f"{record} is not of this job (it says {present or 'nothing readable'})",
-            "name another directory with -o",
-            Exit.USAGE,
-        )
-
-
-def get_job(client: NodeClient, job_id: str | None) -> Json:
-    """The job's summary; without an id, that of the job submitted last."""
-    if job_id is not None:
-        return client.get(f"/v1/jobs/{quote_part(job_id)}")
-    jobs: list[Json] = client.get("/v1/jobs")["jobs"]
-    if not jobs:
-        raise UserError(
-            "no jobs on this chain yet",
-            "submit one: gradientcoin job submit examples/digits.toml",
-            Exit.NOT_FOUND,
-        )
-    pending = [job for job in jobs if job["submitted"] is None]
-    return pending[-1] if pending else max(jobs, key=lambda job: int(job["submitted"]))
+    print_next(f"gradientcoin job watch {shorten(answer['id'])}")
+    return Exit.DONE

@@ -36,9 +36,13 @@ cli = LazyGroup(
         "status": Lazy("node.cli.status:status", "What the node does: chain, peers, mining, wallet."),
         "peers": Lazy("node.cli.status:peers", "Whom the node is connected to."),
         "testnet": Lazy("node.cli.testnet:testnet", "A network of several nodes on this machine."),
-        "job": Lazy("node.cli.job:job", "Submit training jobs, watch them, fetch results."),
+        "job": Lazy("node.cli.job:job", "Quote, submit, watch and cancel training jobs; fetch results."),
         "wallet": Lazy("node.cli.wallet:wallet", "Accounts, balances, sending coins."),
-        "chain": Lazy("node.cli.chain:chain", "Look at blocks; export and verify the chain."),
+        "chain": Lazy(
+            "node.cli.chain:chain", "Look at blocks and transactions; export and verify the chain."
+        ),
+        "config": Lazy("node.cli.config:config", "What a node runs with, and where each setting comes from."),
+        "completion": Lazy("node.cli.completion:completion", "Shell completion for bash, zsh and fish."),
     },
 )
 
@@ -66,13 +70,16 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code. Users see no traceback unless they ask for it."""
+    as_json = "--json" in arguments
     try:
         result = cli.main(list(arguments), prog_name="gradientcoin", standalone_mode=False)
         sys.stdout.flush()
     except UserError as error:
-        return fail(error.message, error.hint, error.exit_code)
+        return fail(error.message, error.hint, error.exit_code, as_json)
     except click.ClickException as error:
         error.show()
+        if as_json:
+            print_error(error.format_message(), "", error.exit_code)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -81,27 +88,39 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
         return PIPE_CLOSED
     except Exception as error:  # the border to the user: a bug is one line, not forty
-        return fail_by_bug(error)
+        return fail_by_bug(error, as_json)
     return result if isinstance(result, int) else Exit.DONE
 
 
-def fail(message: str, hint: str, code: int) -> int:
+def fail(message: str, hint: str, code: int, as_json: bool = False) -> int:
+    """Say what was wrong and what to do: in words on stderr, and with --json as one value on stdout too."""
     click.echo(click.style("error: ", fg="red", bold=True) + message, err=True)
     if hint:
         click.echo(click.style("  try: ", fg="cyan") + hint, err=True)
+    if as_json:
+        print_error(message, hint, code)
     return code
 
 
-def fail_by_bug(error: Exception) -> int:
+def print_error(message: str, hint: str, code: int) -> None:
+    import json
+
+    error = {"message": message, "hint": hint, "exit_code": int(code)}
+    click.echo(json.dumps({"error": error}, indent=2, ensure_ascii=False))
+
+
+def fail_by_bug(error: Exception, as_json: bool) -> int:
     if os.environ.get(DEBUG_VARIABLE):
         raise error
     what = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError):
-        return fail(what, "check the file's path, its permissions and free disk space", Exit.FAILED)
+        hint = "check the file's path, its permissions and free disk space"
+        return fail(what, hint, Exit.FAILED, as_json)
     return fail(
         f"this should not happen: {what}",
         f"set {DEBUG_VARIABLE}=1 for the traceback, and report it; node and command line may differ in version",
         Exit.FAILED,
+        as_json,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from node.cli.suggest import complete_nodes
 from node.datadir import default_data_dir, is_data_dir
 from node.exits import Exit, UserError
 from node.rpc.client import NodeAddress, NodeClient, read_address
@@ -20,6 +21,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])  # Any: click passes para
 node_option = click.option(
     "--node",
     metavar="NAME_OR_DIR",
+    shell_complete=complete_nodes,
     help="Which node to ask: a data directory, node-1 of the local network that runs, or network/node-1.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")

@@ -1,11 +1,20 @@
-"""`wallet`: list, balance, send."""
+"""`wallet`: list, new, balance, send."""
 
 import time
 
 import click
 
 from node.cli.options import connect, reading
-from node.cli.output import format_coins, parse_coins, print_facts, print_json, print_next, print_table, warn
+from node.cli.output import (
+    format_coins,
+    parse_coins,
+    print_facts,
+    print_json,
+    print_next,
+    print_table,
+    shorten,
+)
+from node.cli.waiting import waiting
 from node.exits import Exit, UserError
 from node.rpc.client import Json, NodeClient, quote_part
 
@@ -33,6 +42,22 @@ def list_accounts(node: str | None, as_json: bool) -> None:
             for item in answer["accounts"]
         ],
     )
+
+
+@wallet.command()
+@click.argument("name")
+@reading
+def new(name: str, node: str | None, as_json: bool) -> None:
+    """Make an account called NAME: a key in the node's data directory, and its address."""
+    answer = connect(node).post("/v1/wallet/accounts", {"name": name})
+    if as_json:
+        print_json(answer)
+        return
+    click.echo(f"{answer['name']}  {answer['address']}")
+    click.echo(
+        f"  its key is in {answer['file']}: back it up, show it to nobody; without it the coins are lost"
+    )
+    print_next(f"gradientcoin wallet send {answer['name']} 1")
 
 
 @wallet.command()
@@ -85,20 +110,20 @@ def send(
     state = f"in block {answer['height']}" if wait else "sent, waits for a block"
     click.echo(f"{format_coins(units)} coins to {body['to']}: {state}")
     print_facts([("transaction", answer["txid"])])
-    print_next(f"gradientcoin chain show {answer['txid']}")
+    print_next(f"gradientcoin chain tx {answer['txid']}")
 
 
 def wait_confirmed(client: NodeClient, txid: str) -> Json:
     """Ask until the transaction is in a block; raises UserError after WAIT_S."""
     deadline = time.monotonic() + WAIT_S
-    warn(f"waiting for transaction {txid} to come into a block")
-    while time.monotonic() < deadline:
-        answer = client.get(f"/v1/transactions/{quote_part(txid)}")
-        if answer["state"] == "confirmed":
-            return answer
-        time.sleep(POLL_S)
+    with waiting(f"waiting for transaction {shorten(txid)} to come into a block"):
+        while time.monotonic() < deadline:
+            answer = client.get(f"/v1/transactions/{quote_part(txid)}")
+            if answer["state"] == "confirmed":
+                return answer
+            time.sleep(POLL_S)
     raise UserError(
         f"transaction {txid} was sent, and is in no block after {WAIT_S:g} s",
-        f"look again: gradientcoin chain show {txid}",
+        f"look again: gradientcoin chain tx {txid}",
         Exit.TIMEOUT,
     )

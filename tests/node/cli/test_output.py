@@ -214,7 +214,7 @@ def test_send_by_name_in_coins(cli: Cli, api: FakeApi) -> None:
     ran = cli("wallet", "send", "local-0", "12.5", "--memo", "hi")
     assert ran.code == 0
     assert api.requests[-1][1] == {"to": "rgc1zzz", "amount": "1250000000", "memo": "hi"}
-    assert f"gradientcoin chain show {'77' * 32}" in ran.out
+    assert f"gradientcoin chain tx {'77' * 32}" in ran.out
 
 
 def test_send_waits_for_its_block(cli: Cli, api: FakeApi) -> None:
