@@ -1,19 +1,17 @@
 """The daemon: builds everything from its settings, runs it, and takes it down in order.
 
-The only place where the parts of a node meet. Nothing here decides anything about blocks or peers.
-`python -m node.app --data-dir DIR`; see docs/api.md.
+The only place where the parts of a node meet. Nothing here decides anything about blocks or peers. `python -m node`
+(node/__main__.py) starts it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
 import random
 import secrets
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -31,7 +29,6 @@ from ledger.jobspec import decode_spec
 from ledger.storage import Storage, open_storage
 from node.datadir import LOG_FILE, NODE_FILE, TOKEN_FILE, replace_text, write_private
 from node.exits import Exit, UserError
-from node.lock import hold_lock
 from node.logs import start_logging
 from node.p2p.host import Libp2pConfig
 from node.p2p.keeper import Keeper, KeeperConfig
@@ -48,7 +45,7 @@ from node.services.messages import Names
 from node.services.miner import Miner
 from node.services.serve import PeerServer
 from node.services.sync import Sync
-from node.settings import Settings, load_settings
+from node.settings import Settings
 from node.wallet import Wallet
 from node.worker.client import WorkerClient, WorkerFailed
 from node.worker.wire import Frame
@@ -60,42 +57,17 @@ RETRY_PARKED_S = 2.0
 EXIT_WORKER = 10  # the training process could not be kept alive
 
 
-def main() -> None:
-    settings = _parse_arguments()
+def run_daemon(settings: Settings) -> int:
+    """Run a node, whose directory is locked, until it is asked to stop; the exit code says why it ended."""
+    start_logging(settings.data_dir / LOG_FILE, settings.log_level)
     try:
-        sys.exit(run_daemon(settings))
-    except UserError as error:
-        print(f"Error: {error.message}\n{error.hint}".strip(), file=sys.stderr)
-        sys.exit(error.exit_code)
-
-
-def _parse_arguments() -> Callable[[], Settings]:
-    parser = argparse.ArgumentParser(prog="python -m node.app", description="Run a GradientCoin node.")
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--bootstrap", action="append", default=[])
-    parser.add_argument("--listen")
-    parser.add_argument("--api-port", type=int)
-    parser.add_argument("--mine", action=argparse.BooleanOptionalAction)
-    parser.add_argument("--worker-path")
-    parser.add_argument("--log-level")
-    flags = vars(parser.parse_args())
-    data_dir: Path = flags.pop("data_dir").expanduser().resolve()
-    return lambda: load_settings(data_dir, flags)
-
-
-def run_daemon(load: Callable[[], Settings]) -> int:
-    """Run a node until it is asked to stop; the exit code says why it ended."""
-    settings = load()
-    with hold_lock(settings.data_dir):
-        start_logging(settings.data_dir / LOG_FILE, settings.log_level)
-        try:
-            return trio.run(_run, settings)
-        except BaseExceptionGroup as group:
-            error = _find_user_error(group)
-            if error is None:
-                log.exception("the node failed")
-                raise
-            raise error from None
+        return trio.run(_run, settings)
+    except BaseExceptionGroup as group:
+        error = _find_user_error(group)
+        if error is None:
+            log.exception("the node failed")
+            raise
+        raise error from None
 
 
 def _find_user_error(group: BaseExceptionGroup) -> UserError | None:
@@ -376,7 +348,3 @@ def _write_node_file(settings: Settings, transport: Transport, port: int) -> Non
             indent=1,
         ),
     )
-
-
-if __name__ == "__main__":
-    main()

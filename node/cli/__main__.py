@@ -1,5 +1,5 @@
 """`python -m node.cli`: the command line where the console script is not on the path."""
 
-from node.cli.main import main
+from node.cli.start import main
 
 main()

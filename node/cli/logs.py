@@ -14,20 +14,44 @@ COLORS = ("cyan", "magenta", "yellow", "green", "blue")
 LEVEL_COLORS = {"warning": "yellow", "error": "red", "critical": "red"}
 
 
-def print_logs(data_dirs: Sequence[Path], lines: int, follow: bool) -> None:
-    """The last lines of each node's log, by time; then, with `follow`, what is added."""
-    readers = [LogReader(path, COLORS[i % len(COLORS)]) for i, path in enumerate(data_dirs)]
-    width = max(len(reader.name) for reader in readers)
-    recent = sorted(
-        (line for reader in readers for line in reader.read_last(lines)), key=lambda line: line[0]
-    )
-    for _, text, reader in recent[-lines:]:
-        show(text, reader, width)
-    while follow:
-        for reader in readers:
-            for _, text, _ in reader.read_new():
-                show(text, reader, width)
-        time.sleep(POLL_S)
+class Logs:
+    """The logs of several nodes as one stream."""
+
+    def __init__(self, data_dirs: Sequence[Path], as_json: bool = False) -> None:
+        self.readers = [LogReader(path, COLORS[i % len(COLORS)]) for i, path in enumerate(data_dirs)]
+        self.width = max(len(reader.name) for reader in self.readers)
+        self.as_json = as_json
+
+    def print_last(self, lines: int) -> None:
+        """The last lines of all, by time."""
+        recent = sorted(
+            (line for reader in self.readers for line in reader.read_last(lines)), key=lambda line: line[0]
+        )
+        for _, text, reader in recent[-lines:]:
+            self.show(text, reader)
+
+    def skip(self) -> None:
+        """Pass over what is there."""
+        for reader in self.readers:
+            reader.read_new()
+
+    def follow(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Print what is added, until the condition holds."""
+        while True:
+            is_over = until()
+            for reader in self.readers:
+                for _, text, _ in reader.read_new():
+                    self.show(text, reader)
+            if is_over:
+                return
+            time.sleep(POLL_S)
+
+    def show(self, text: str, reader: "LogReader") -> None:
+        if self.as_json:
+            line = parse(text) or {"message": text}
+            click.echo(json.dumps({"node": reader.name, **line}, ensure_ascii=False))
+        else:
+            show(text, reader, self.width)
 
 
 class LogReader:

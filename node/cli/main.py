@@ -6,7 +6,6 @@ Imports click and nothing else at start; what a command needs comes with that co
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import click
 
@@ -61,11 +60,6 @@ def print_version(ctx: click.Context, wanted: bool) -> None:
 
         click.echo(f"gradientcoin {version('gradientcoin')}")
         ctx.exit()
-
-
-def main() -> NoReturn:
-    """Console script."""
-    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from node.cli.output import print_facts, print_next
+from node.cli.output import print_facts, print_json, print_next
 from node.datadir import (
     CHAINS,
     CONFIG,
@@ -42,6 +42,7 @@ data_dir_option = click.option(
 )
 @click.option("--mine/--no-mine", default=True, show_default=True, help="Train for blocks.")
 @click.option("--force", is_flag=True, help="Rewrite an existing config; keys are always kept.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")
 def init(
     data_dir: Path | None,
     chain: str,
@@ -52,6 +53,7 @@ def init(
     bootstrap: tuple[str, ...],
     mine: bool,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Make a node's data directory: config and keys. The genesis is written at the first start."""
     if chain_seed is not None and chain != "local":
@@ -61,6 +63,10 @@ def init(
         check_stopped(directory)
     config = NodeConfig(chain, chain_seed or "local", name, listen, api_port, bootstrap, mine)
     init_data_dir(directory, config, force=force)
+    if as_json:
+        keys = [str(directory / key) for key in KEY_FILES]
+        print_json({"name": name, "chain": chain, "data_dir": str(directory), "keys": keys})
+        return
     click.echo(f"node {name!r} for chain {chain!r} is set up in {directory}")
     print_facts([("config", directory / CONFIG), *((key, directory / key) for key in KEY_FILES)])
     click.echo(
@@ -99,7 +105,7 @@ def run(
         argv += ["--api-port", str(api_port)]
     environment = add_kernel_cache(dict(os.environ))
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-P", "-m", "node.app", *argv], environment)
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "node", *argv], environment)
 
 
 def check_stopped(directory: Path) -> None:

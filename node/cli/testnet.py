@@ -1,30 +1,26 @@
-"""`testnet`: up, status, logs, down: a network of several nodes on this machine."""
+"""`testnet`: up, status, logs, down; a network of several nodes on this machine."""
 
 import shlex
+import signal
 from pathlib import Path
 
 import click
 
 from node.cli.banner import print_banner
-from node.cli.logs import print_logs
+from node.cli.logs import Logs
+from node.cli.networks import dir_option, find_network, name_option, pick_node
+from node.cli.nodes import add, kill, restart
 from node.cli.output import count_of, print_json, print_table, shorten, warn
+from node.cli.suggest import complete_nodes
 from node.exits import Exit, UserError
 from node.rpc.client import Json
 from node.rpc.errors import ClientError
 from node.testnet.network import MAX_NODES, READY_TIMEOUT_S, Testnet
-from node.testnet.state import FOLDER, STATE_FILE, find_networks, find_running_networks
+from node.testnet.state import FOLDER, STATE_FILE
 
 DEFAULT_NAME = "local"
 PROBE_TIMEOUT_S = 3.0
 STOPPED = "stopped"
-
-name_option = click.option("--name", help=f"The network's name, and its folder under {FOLDER}.")
-dir_option = click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    help=f"Its directory.  [default: {FOLDER}/<name> in the current directory]",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,6 +28,8 @@ def testnet() -> None:
     """A network of several nodes on this machine."""
 
 
+for command in (add, kill, restart):
+    testnet.add_command(command)
 testnet.__test__ = False  # type: ignore[attr-defined]  # pytest would take the name for a test
 
 
@@ -45,11 +43,22 @@ testnet.__test__ = False  # type: ignore[attr-defined]  # pytest would take the 
 @click.option(
     "--timeout", type=float, default=READY_TIMEOUT_S, show_default=True, help="Seconds for a node to start."
 )
+@click.option("--attach", is_flag=True, help="Stay and show the nodes' logs; Ctrl+C stops the network.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")
 def up(
-    nodes: int, seed: str | None, name: str | None, directory: Path | None, timeout: float, as_json: bool
-) -> None:
+    nodes: int,
+    seed: str | None,
+    name: str | None,
+    directory: Path | None,
+    timeout: float,
+    attach: bool,
+    as_json: bool,
+) -> int:
     """Start a network, or start it again where it was; its nodes run until `testnet down`."""
+    if attach and as_json:
+        raise click.UsageError(
+            "--attach shows logs for people; leave out --json, or follow `testnet logs --json -f`"
+        )
     path = (directory or FOLDER / (name or DEFAULT_NAME)).absolute()
     path.mkdir(parents=True, exist_ok=True)
     network = open_network(path, name, seed)
@@ -72,6 +81,24 @@ def up(
         print_json(describe(network))
     else:
         print_banner(network)
+    return stay(network) if attach else Exit.DONE
+
+
+def stay(network: Testnet) -> int:
+    """Show the logs until Ctrl+C or SIGTERM, then stop the network; returns when others stopped it, too."""
+    logs = Logs([network.data_dir(name) for name in network.names()])
+    logs.skip()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's way to say Ctrl+C
+    warn("\nattached: Ctrl+C stops the network")
+    try:
+        logs.follow(until=lambda: not Testnet.load(network.directory).running())
+    except KeyboardInterrupt:
+        pass
+    else:
+        warn("no node of the network runs any more")
+    network = Testnet.load(network.directory)  # nodes may have come and gone meanwhile
+    with network.lock():
+        return report_stop(network, network.running(), network.stop())
 
 
 def open_network(path: Path, name: str | None, seed: str | None) -> Testnet:
@@ -183,21 +210,22 @@ def judge(answer: Json) -> str:
 
 
 @testnet.command()
-@click.argument("node", required=False)
+@click.argument("node", required=False, shell_complete=complete_nodes)
 @name_option
 @dir_option
 @click.option("-f", "--follow", is_flag=True, help="Go on as the logs grow; Ctrl+C ends it.")
 @click.option("-n", "--lines", type=click.IntRange(1), default=40, show_default=True)
-def logs(node: str | None, name: str | None, directory: Path | None, follow: bool, lines: int) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON lines as they are, each with its node.")
+def logs(
+    node: str | None, name: str | None, directory: Path | None, follow: bool, lines: int, as_json: bool
+) -> None:
     """The log of NODE (node-1, or 1), or of all nodes by time."""
     network = Testnet.load(find_network(name, directory))
-    wanted = f"node-{node}" if node and node.isdigit() else node
-    if wanted and wanted not in network.names():
-        raise UserError(
-            f"the network {network.state.name!r} has no node {node!r}: it has {', '.join(network.names())}",
-            exit_code=Exit.NOT_FOUND,
-        )
-    print_logs([network.data_dir(item) for item in ([wanted] if wanted else network.names())], lines, follow)
+    wanted = [pick_node(network, node)] if node else network.names()
+    logs = Logs([network.data_dir(item) for item in wanted], as_json)
+    logs.print_last(lines)
+    if follow:
+        logs.follow()
 
 
 @testnet.command()
@@ -206,48 +234,35 @@ def logs(node: str | None, name: str | None, directory: Path | None, follow: boo
 @click.option(
     "--delete", is_flag=True, help="Delete its directory too: chains, keys and logs of all its nodes."
 )
-def down(name: str | None, directory: Path | None, delete: bool) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")
+def down(name: str | None, directory: Path | None, delete: bool, as_json: bool) -> int:
     """Stop all nodes of a network; `up` starts them again where they were."""
     network = Testnet.load(find_network(name, directory))
     with network.lock():
-        count = len(network.running())
+        running = network.running()
         killed = network.stop()
-        left = network.list_left_over()
-        if left:
-            raise UserError(
-                f"processes of the network are still there: {left}",
-                f"end them: kill -9 {' '.join(map(str, left))}",
-            )
+        check_nothing_left(network)
         if delete:
             network.remove()
-    click.echo(
-        f"stopped {count_of(count, 'node')} of {network.state.name!r}" + (", deleted it" if delete else "")
-    )
+    if as_json:
+        print_json(
+            {"name": network.state.name, "stopped": running, "killed": killed, "deleted": delete},
+        )
+        return Exit.DONE
+    return report_stop(network, running, killed, ", deleted it" if delete else "")
+
+
+def check_nothing_left(network: Testnet) -> None:
+    left = network.list_left_over()
+    if left:
+        raise UserError(
+            f"processes of the network are still there: {left}",
+            f"end them: kill -9 {' '.join(map(str, left))}",
+        )
+
+
+def report_stop(network: Testnet, running: list[str], killed: list[str], more: str = "") -> int:
+    click.echo(f"stopped {count_of(len(running), 'node')} of {network.state.name!r}{more}")
     if killed:
         warn(f"did not stop by themselves, and were killed: {', '.join(killed)}")
     return Exit.DONE
-
-
-def find_network(name: str | None, directory: Path | None) -> Path:
-    """The directory of the network that is meant: named, else the only one that runs, else the only one there is."""
-    if directory is not None:
-        return directory.absolute()
-    networks = find_networks(Path.cwd())
-    if name is not None:
-        if name not in networks:
-            raise no_network(f"no local network {name!r}", list(networks))
-        return networks[name]
-    candidates = find_running_networks(Path.cwd()) or networks
-    if len(candidates) == 1:
-        return next(iter(candidates.values()))
-    if not candidates:
-        raise no_network("no local network", [])
-    raise UserError(f"several local networks: {', '.join(candidates)}", "name one: --name NAME", Exit.USAGE)
-
-
-def no_network(what: str, known: list[str]) -> UserError:
-    return UserError(
-        f"{what} in {Path.cwd()} or above it (looked for {FOLDER}/*/{STATE_FILE}; there: {', '.join(known) or 'none'})",
-        "start one: gradientcoin testnet up, or give its directory: --dir DIR",
-        Exit.NOT_FOUND,
-    )

@@ -5,6 +5,7 @@ nodes' node.json say which.
 """
 
 import fcntl
+import itertools
 import shutil
 import sys
 import time
@@ -31,7 +32,7 @@ from node.testnet.process import (
 from node.testnet.state import NetworkState, NodeEntry, TestnetError, load_state, save_state
 
 # -P: a folder `node` in the current directory must not hide the package.
-DAEMON = (sys.executable, "-P", "-m", "node.app")
+DAEMON = (sys.executable, "-P", "-m", "node")
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 15.0
 KILL_TIMEOUT_S = 5.0
@@ -88,6 +89,11 @@ class Testnet:
 
     def running(self) -> list[str]:
         return [name for name, node in self.state.nodes.items() if node.is_running()]
+
+    def next_name(self) -> str:
+        """The first name of the usual kind that no node has."""
+        numbers = itertools.count()
+        return next(name for n in numbers if (name := f"node-{n}") not in self.state.nodes)
 
     def data_dir(self, name: str) -> Path:
         return self.directory / name
@@ -203,6 +209,16 @@ class Testnet:
             self.forget(node)
         self.sweep()
         return stubborn
+
+    def stop_node(self, name: str, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+        """SIGTERM to one node, SIGKILL if it stays; False if it had to be killed."""
+        node = self.state.nodes[name]
+        if node.process is not None:
+            terminate(node.process)
+        wait_until(lambda: not node.is_running(), timeout_s)
+        stopped = not node.is_running()
+        self.forget(node)
+        return stopped
 
     def sweep(self) -> None:
         """End what testnet.json did not know: an interrupt can fall between a start and its record."""

@@ -1,4 +1,4 @@
-"""Stands in for `python -m node.app`: the files and answers of a daemon, and its ways to fail, in a few milliseconds.
+"""Stands in for `python -m node`: the files and answers of a daemon, and its ways to fail, in a few milliseconds.
 
 Its behaviour comes from FAKE_DAEMON: "" works, "crash" ends at once, "hang" never gets ready, "stubborn" ignores
 SIGTERM. It has a child of its own, as a node has its worker.

@@ -1,0 +1,52 @@
+"""The daemon's front door: `python -m node --data-dir DIR`; see docs/api.md.
+
+Settings and the directory's lock are looked at before anything heavy is loaded, so that a mistake is told at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from node.exits import UserError
+from node.lock import hold_lock
+from node.settings import load_settings
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # quiet while modules load; the node sets its own later
+    flags = _parse_arguments()
+    try:
+        sys.exit(_run(flags.pop("data_dir").expanduser().resolve(), flags))
+    except UserError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  try: {error.hint}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _run(data_dir: Path, flags: dict[str, Any]) -> int:
+    settings = load_settings(data_dir, flags)
+    with hold_lock(data_dir):
+        from node.app import run_daemon
+
+        return run_daemon(settings)
+
+
+def _parse_arguments() -> dict[str, Any]:  # Any: argparse's values
+    parser = argparse.ArgumentParser(prog="python -m node", description="Run a GradientCoin node.")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--bootstrap", action="append", default=[])
+    parser.add_argument("--listen")
+    parser.add_argument("--api-port", type=int)
+    parser.add_argument("--mine", action=argparse.BooleanOptionalAction)
+    parser.add_argument("--worker-path")
+    parser.add_argument("--log-level")
+    return vars(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Which local network, and which of its nodes, a command means."""
+
+from pathlib import Path
+
+import click
+
+from node.exits import Exit, UserError
+from node.testnet.network import Testnet
+from node.testnet.state import FOLDER, STATE_FILE, find_networks, find_running_networks
+
+name_option = click.option("--name", help=f"The network's name, and its folder under {FOLDER}.")
+dir_option = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"Its directory.  [default: {FOLDER}/<name> in the current directory]",
+)
+
+
+def find_network(name: str | None, directory: Path | None) -> Path:
+    """The directory of the network that is meant: named, else the only one that runs, else the only one there is."""
+    if directory is not None:
+        return directory.absolute()
+    networks = find_networks(Path.cwd())
+    if name is not None:
+        if name not in networks:
+            raise no_network(f"no local network {name!r}", list(networks))
+        return networks[name]
+    candidates = find_running_networks(Path.cwd()) or networks
+    if len(candidates) == 1:
+        return next(iter(candidates.values()))
+    if not candidates:
+        raise no_network("no local network", [])
+    raise UserError(f"several local networks: {', '.join(candidates)}", "name one: --name NAME", Exit.USAGE)
+
+
+def no_network(what: str, known: list[str]) -> UserError:
+    return UserError(
+        f"{what} in {Path.cwd()} or above it (looked for {FOLDER}/*/{STATE_FILE}; there: {', '.join(known) or 'none'})",
+        "start one: gradientcoin testnet up, or give its directory: --dir DIR",
+        Exit.NOT_FOUND,
+    )
+
+
+def pick_node(network: Testnet, named: str) -> str:
+    """The name of a node that a user named in full or by its number."""
+    name = f"node-{named}" if named.isdigit() else named
+    if name not in network.names():
+        raise UserError(
+            f"the network {network.state.name!r} has no node {named!r}: it has {', '.join(network.names())}",
+            "add one: gradientcoin testnet add",
+            Exit.NOT_FOUND,
+        )
+    return name
