@@ -1,9 +1,9 @@
 """`testnet logs`: the nodes' JSON lines as lines for people, with their end followed on request."""
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import sleep as wait
 
 import click
 
@@ -44,7 +44,7 @@ class Logs:
                     self.show(text, reader)
             if is_over:
                 return
-            time.sleep(POLL_S)
+            wait(POLL_S)
 
     def show(self, text: str, reader: "LogReader") -> None:
         if self.as_json:

@@ -88,7 +88,7 @@ def stay(network: Testnet) -> int:
     """Show the logs until Ctrl+C or SIGTERM, then stop the network; returns when others stopped it, too."""
     logs = Logs([network.data_dir(name) for name in network.names()])
     logs.skip()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's way to say Ctrl+C
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's Ctrl+C
     warn("\nattached: Ctrl+C stops the network")
     try:
         logs.follow(until=lambda: not Testnet.load(network.directory).running())
@@ -96,6 +96,8 @@ def stay(network: Testnet) -> int:
         pass
     else:
         warn("no node of the network runs any more")
+    finally:
+        signal.signal(signal.SIGTERM, before)
     network = Testnet.load(network.directory)  # nodes may have come and gone meanwhile
     with network.lock():
         return report_stop(network, network.running(), network.stop())

@@ -91,6 +91,58 @@ def test_another_seed_for_an_old_network_is_refused(cli: Cli) -> None:
     assert cli("testnet", "up", "--seed", "b").code == 2
 
 
+def test_nodes_are_added_killed_and_restarted(cli: Cli) -> None:
+    cli("testnet", "up", "-n", "2")
+    added = cli("testnet", "add")
+    assert added.code == 0
+    assert "node-2 joined" in added.out
+    killed = cli("testnet", "kill", "2")
+    assert killed.code == 0
+    assert "gradientcoin testnet restart node-2" in killed.out
+    assert cli("testnet", "kill", "node-2").code == 4
+    assert cli("testnet", "kill", "7").code == 5
+    before = json.loads(cli("testnet", "status", "--json").out)["nodes"]
+    assert json.loads(cli("testnet", "restart", "2", "--json").out)["node"] == "node-2"
+    assert "runs again" in cli("testnet", "restart", "node-0").out
+    after = json.loads(cli("testnet", "status", "--json").out)["nodes"]
+    assert [node["pid"] is None for node in before] == [False, False, True]
+    assert [a["pid"] == b["pid"] for a, b in zip(before, after, strict=True)] == [False, True, False]
+    stopped = json.loads(cli("testnet", "down", "--json").out)
+    assert stopped["stopped"] == ["node-0", "node-1", "node-2"]
+    assert cli("testnet", "add").code == 4
+
+
+def test_failed_restart_leaves_the_others_alone(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("testnet", "up", "-n", "2")
+    monkeypatch.setenv("FAKE_DAEMON", "crash")
+    ran = cli("testnet", "restart", "1")
+    assert ran.code == 1
+    assert "the disk is on fire" in ran.err
+    nodes = json.loads(cli("testnet", "status", "--json").out)["nodes"]
+    assert [node["pid"] is None for node in nodes] == [False, True]
+
+
+def test_attached_network_stops_at_an_interrupt(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("node.cli.logs.wait", interrupt)
+    ran = cli("testnet", "up", "-n", "2", "--attach")
+    assert ran.code == 0
+    assert "stopped 2 nodes" in ran.out
+    assert cli("testnet", "status").code == 4
+
+
+def test_attached_network_ends_when_others_stop_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(seconds: float) -> None:
+        Testnet.load(Path(".gradientcoin/testnets/local")).stop(1)
+
+    monkeypatch.setattr("node.cli.logs.wait", stop)
+    ran = cli("testnet", "up", "-n", "1", "--attach")
+    assert ran.code == 0
+    assert "no node of the network runs any more" in ran.err
+
+
 def test_failed_start_shows_the_log(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_DAEMON", "crash")
     ran = cli("testnet", "up", "-n", "2")

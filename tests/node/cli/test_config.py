@@ -1,0 +1,88 @@
+"""`config show` and `completion`: what a node would run with, and what a shell is told."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.node.cli.conftest import Cli
+from tests.node.cli.fake_api import JOB, FakeApi
+
+
+def test_config_shows_where_each_value_comes_from(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("init", "--data-dir", "n", "--name", "mine", "--bootstrap", "/ip4/1.2.3.4/tcp/1")
+    monkeypatch.setenv("GRADIENTCOIN_API_PORT", "4040")
+    ran = cli("config", "show", "--data-dir", "n", "--origin")
+    rows = {line.split()[0]: line.split() for line in ran.out.splitlines() if line and line[0].islower()}
+    file = str(tmp_path / "n/config.toml")
+    assert rows["name"] == ["name", "mine", file]
+    assert rows["api_port"] == ["api_port", "4040", "GRADIENTCOIN_API_PORT"]
+    assert rows["log_level"] == ["log_level", "INFO", "default"]
+    assert rows["bootstrap"] == ["bootstrap", "/ip4/1.2.3.4/tcp/1", file]
+
+
+def test_config_as_json_with_and_without_origin(cli: Cli) -> None:
+    cli("init", "--data-dir", "n", "--no-mine")
+    assert json.loads(cli("config", "show", "--data-dir", "n", "--json").out)["mine"] is False
+    shown = json.loads(cli("config", "show", "--data-dir", "n", "--origin", "--json").out)
+    assert shown["worker_path"] == {"value": "fused", "origin": "default"}
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("mime = true", ("'mime'", "'mine'")),
+        ('api_port = "x"', ("api_port", "a whole number", "'x'")),
+        ("api_port = 70000", ("0..65535", "70000")),
+        ('chain = "moon"', ("mainnet", "'moon'")),
+        ("mine = 1", ("true or false",)),
+        ("mine = = 1", ("cannot be read",)),
+    ],
+)
+def test_wrong_config_names_file_key_and_what_was_expected(
+    cli: Cli, tmp_path: Path, line: str, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "n").mkdir()
+    (tmp_path / "n/config.toml").write_text(line + "\n")
+    ran = cli("config", "show", "--data-dir", "n")
+    assert ran.code == 3
+    assert all(word in ran.err for word in (*words, "config.toml")), ran.err
+
+
+def test_wrong_variable_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("init", "--data-dir", "n")
+    monkeypatch.setenv("GRADIENTCOIN_MINE", "perhaps")
+    ran = cli("config", "show", "--data-dir", "n")
+    assert ran.code == 3
+    assert "GRADIENTCOIN_MINE" in ran.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script_names_our_variable(cli: Cli, shell: str) -> None:
+    ran = cli("completion", shell)
+    assert ran.code == 0
+    assert "_GRADIENTCOIN_COMPLETE" in ran.out
+
+
+def complete(words: str, data_dir: Path) -> list[str]:
+    """What the shell would offer after these words."""
+    environment = dict(os.environ) | {
+        "_GRADIENTCOIN_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split())),
+        "GRADIENTCOIN_NODE": str(data_dir),
+    }
+    probe = [sys.executable, "-m", "node.cli"]
+    ran = subprocess.run(probe, env=environment, capture_output=True, text=True, check=True)
+    return [line.partition(",")[2] for line in ran.stdout.splitlines() if line]
+
+
+def test_completion_offers_verbs_and_jobs(api: FakeApi) -> None:
+    assert set(complete("gradientcoin job", api.data_dir)) >= {"quote", "submit", "cancel"}
+    assert complete("gradientcoin job show", api.data_dir) == [JOB[:10]]
+    assert complete("gradientcoin job show", api.data_dir / "nothing") == []
