@@ -79,7 +79,7 @@ def _find_user_error(group: BaseExceptionGroup) -> UserError | None:
         if isinstance(error, UserError):
             return error
         if isinstance(error, ListenError):
-            return UserError(str(error), "name a free address with --listen", Exit.FAILED)
+            return UserError(str(error), "name a free address of this machine with --listen", Exit.LOCKED)
     return None
 
 

@@ -84,7 +84,10 @@ def check_can_replace(path: Path, config: NodeConfig, force: bool) -> None:
             "(keys are kept)",
             Exit.USAGE,
         )
-    old = load_config(path)
+    try:
+        old = load_config(path)
+    except DataDirError:
+        return  # cannot be read: what it said is lost; the daemon compares the genesis
     wanted = (config.chain, config.chain_seed if config.chain == "local" else "")
     present = (
         str(old.get("chain", "local")),
@@ -115,7 +118,7 @@ def load_config(path: Path) -> dict[str, Any]:  # Any: values of a TOML file
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataDirError(
             f"{path / CONFIG} cannot be read: {error}",
-            f"mend the file, or write it anew: gradientcoin init --data-dir {path}",
+            f"mend the file, or write it anew: gradientcoin init --force --data-dir {path}",
             Exit.BAD_FILE,
         ) from None
 

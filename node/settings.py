@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,6 +13,7 @@ from typing import Any
 
 from node.datadir import CHAINS, CONFIG, DEFAULT_LISTEN, DataDirError, load_config
 from node.exits import Exit
+from node.protocol.peer_book import parse_peer_id
 
 PATHS = ("fused", "portable")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -92,12 +95,12 @@ def _choose(
     """Return a setting's value and origin."""
     if flags.get(key) not in (None, (), []):
         flag = f"--{key.replace('_', '-')}"
-        return _check(key, flags[key], flag), flag
+        return check_setting(key, flags[key], flag), flag
     variable = PREFIX + key.upper()
     if variable in environment:
-        return _check(key, _parse(key, environment[variable], variable), variable), variable
+        return check_setting(key, _parse(key, environment[variable], variable), variable), variable
     if key in file:
-        return _check(key, file[key], str(data_dir / CONFIG)), str(data_dir / CONFIG)
+        return check_setting(key, file[key], str(data_dir / CONFIG)), str(data_dir / CONFIG)
     return DEFAULTS[key], "default"
 
 
@@ -116,7 +119,8 @@ def _parse(key: str, text: str, variable: str) -> Any:
     return text
 
 
-def _check(key: str, value: Any, origin: str) -> Any:
+def check_setting(key: str, value: Any, origin: str) -> Any:
+    """Return a value that fits its setting; DataDirError says what was expected, and where the value stands."""
     default = DEFAULTS[key]
     if isinstance(default, list):
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
@@ -128,7 +132,22 @@ def _check(key: str, value: Any, origin: str) -> Any:
         raise _wrong(key, origin, f"one of {', '.join(choices)}", value)
     if key == "api_port" and not 0 <= value < 65536:
         raise _wrong(key, origin, "0..65535", value)
+    if key == "listen" and not _is_listenable(value):
+        raise _wrong(key, origin, f"an address to listen on, such as {DEFAULT_LISTEN}", value)
+    for address in value if key == "bootstrap" else ():
+        if parse_peer_id(address) is None:
+            raise _wrong(key, origin, "full addresses of nodes, /ip4/HOST/tcp/PORT/p2p/ID", address)
     return value
+
+
+def _is_listenable(address: str) -> bool:
+    match = re.fullmatch(r"/ip([46])/([0-9A-Fa-f.:]+)/tcp/([0-9]{1,5})", address)
+    if match is None or int(match[3]) >= 65536:
+        return False
+    try:
+        return ipaddress.ip_address(match[2]).version == int(match[1])
+    except ValueError:
+        return False
 
 
 def _wrong(key: str, origin: str, expected: str, got: object) -> DataDirError:

@@ -19,6 +19,7 @@ from node.datadir import (
     load_config,
 )
 from node.lock import LOCK_FILE, hold_lock
+from node.settings import check_setting
 from node.testnet.environment import add_kernel_cache
 
 data_dir_option = click.option(
@@ -58,6 +59,8 @@ def init(
     """Make a node's data directory: config and keys. The genesis is written at the first start."""
     if chain_seed is not None and chain != "local":
         raise click.UsageError(f"--chain-seed is for --chain local only; {chain} has one genesis")
+    check_setting("listen", listen, "--listen")
+    check_setting("bootstrap", bootstrap, "--bootstrap")
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     if force:
         check_stopped(directory)

@@ -127,6 +127,8 @@ def print_verdict(verdict: Verdict) -> None:
         word = "DAMAGED FILE" if verdict.exit_code == Exit.DAMAGED else "NOT VERIFIED"
         click.echo(f"{click.style(word, fg='red', bold=True)} at height {answer.get('height', '?')}")
         click.echo(f"  {answer.get('error', 'no reason given')}")
+        if verdict.exit_code == Exit.DAMAGED:
+            click.echo("  write it again: gradientcoin chain export FILE --force")
         return
     click.echo(
         click.style("VERIFIED", fg="green", bold=True)

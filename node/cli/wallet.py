@@ -20,6 +20,7 @@ from node.rpc.client import Json, NodeClient, quote_part
 
 WAIT_S = 120.0
 POLL_S = 0.5
+SHORTEST_ADDRESS = 16
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,7 +68,11 @@ def balance(account: str | None, node: str | None, as_json: bool) -> None:
     """What an ACCOUNT (name or address) holds; without it, the node's own."""
     client = connect(node)
     accounts = client.get("/v1/wallet")["accounts"]
-    answer = find_account(accounts, account) or client.get(f"/v1/accounts/{quote_part(account or '')}")
+    known = find_account(accounts, account)
+    address = account or ""
+    if known is None:
+        check_is_address(address, accounts)
+    answer = known or client.get(f"/v1/accounts/{quote_part(address)}")
     if as_json:
         print_json(answer)
         return
@@ -81,6 +86,17 @@ def find_account(accounts: list[Json], wanted: str | None) -> Json | None:
         if wanted is None or wanted in (account["name"], account["address"]):
             return account
     return None
+
+
+def check_is_address(text: str, accounts: list[Json]) -> None:
+    """Tell a mistyped name from a mistyped address, which the node looks at."""
+    if "1" not in text or len(text) < SHORTEST_ADDRESS:
+        names = ", ".join(item["name"] for item in accounts)
+        raise UserError(
+            f"{text!r} is no account of this wallet ({names}), and no address",
+            "list the accounts: gradientcoin wallet list; make one: gradientcoin wallet new NAME",
+            Exit.USAGE,
+        )
 
 
 @wallet.command()
@@ -98,7 +114,10 @@ def send(
     """Send AMOUNT coins TO an address, or to an account of this wallet by name."""
     units = parse_coins(amount)
     client = connect(node)
-    named = find_account(client.get("/v1/wallet")["accounts"], to)
+    accounts = client.get("/v1/wallet")["accounts"]
+    named = find_account(accounts, to)
+    if named is None:
+        check_is_address(to, accounts)
     body = {"to": named["address"] if named else to, "amount": str(units)}
     body |= {key: value for key, value in (("from", sender), ("memo", memo)) if value}
     answer = client.post("/v1/wallet/send", body)

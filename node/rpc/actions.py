@@ -56,7 +56,7 @@ def sign_for(chain: Chain, mempool: Mempool, account: WalletAccount, body: Body)
         raise ApiProblem(
             "not_enough_balance",
             f"account {account.name}: {coins(needed)} coins are needed, {coins(means.available)} are available",
-            "income can be spent some blocks after it was earned; name another account with `from`",
+            "income can be spent some blocks after it was earned; or name another account: --from ACCOUNT",
         )
     return sign_transaction(account.keypair, chain.genesis.chain_id, means.nonce, fee, body)
 
@@ -84,14 +84,18 @@ async def send_body(
 def sign_for_first(
     chain: Chain, mempool: Mempool, payers: Sequence[WalletAccount], body: Body
 ) -> Transaction:
-    """Sign for the first of the accounts that has enough; if none has, say so of the first."""
-    problems = []
-    for account in payers:
-        try:
-            return sign_for(chain, mempool, account, body)
-        except ApiProblem as problem:
-            problems.append(problem)
-    raise problems[0]
+    """Sign for the first of the accounts that has enough; if none has, say so of the richest."""
+    needed = cost_of(body) + least_fee(widest_transaction(chain, body), chain.params)
+    return sign_for(chain, mempool, choose_payer(chain, mempool, payers, needed)[0], body)
+
+
+def choose_payer(
+    chain: Chain, mempool: Mempool, payers: Sequence[WalletAccount], needed: int
+) -> tuple[WalletAccount, int]:
+    """Return the first account that has enough, else the richest, with what it can spend."""
+    means = [(payer, load_means(chain, mempool, payer.keypair.address).available) for payer in payers]
+    richest = max(means, key=lambda pair: pair[1])
+    return next((pair for pair in means if pair[1] >= needed), richest)
 
 
 async def send_coins(context: ApiContext, fields: Fields) -> Json:

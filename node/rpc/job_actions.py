@@ -20,7 +20,7 @@ from ledger.state import Overlay
 from ledger.transactions import CancelJob, SubmitJob
 from ledger.transition import least_fee
 from ledger.work import WorkRefused
-from node.rpc.actions import coins, load_means, send_body, widest_transaction
+from node.rpc.actions import choose_payer, coins, send_body, widest_transaction
 from node.rpc.bodies import Fields
 from node.rpc.context import ApiContext
 from node.rpc.job_views import find_job_id, load_result
@@ -175,14 +175,6 @@ def make_quote(chain: Chain, mempool: Mempool, ready: Submission) -> Json:
 def compute_fee(chain: Chain, body: SubmitJob) -> int:
     """Return the fee `send_body` takes for a submission; the key and the nonce do not change it."""
     return least_fee(widest_transaction(chain, body), chain.params)
-
-
-def choose_payer(
-    chain: Chain, mempool: Mempool, payers: list[WalletAccount], needed: int
-) -> tuple[WalletAccount, int]:
-    """Return the first account that has enough, else the first, with what it has."""
-    means = [(payer, load_means(chain, mempool, payer.keypair.address).available) for payer in payers]
-    return next((pair for pair in means if pair[1] >= needed), means[0])
 
 
 def list_problems(chain: Chain, job: PreparedReply, escrow: int) -> list[str]:

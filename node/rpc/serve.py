@@ -64,7 +64,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise UserError(
             f"the API cannot listen on {host}:{port}: {error.strerror or error}",
             "name a free port with --api-port, or 0 for any",
-            Exit.FAILED,
+            Exit.LOCKED,
         ) from error
     return listener
 

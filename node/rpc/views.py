@@ -28,6 +28,7 @@ Json = dict[str, Any]  # Any: a JSON object, documented field by field in docs/a
 LOSS_UNIT = 2**-40
 HEARTBEAT_SHARD = 16  # samples of a heartbeat's run: docs/protocol.md, section 9.4
 HEARTBEAT_TITLE = "heartbeat"
+MIN_HASH_PREFIX = 6
 KIND_NAMES = {Transfer.kind: "transfer", SubmitJob.kind: "submit_job", CancelJob.kind: "cancel_job"}
 
 
@@ -190,11 +191,33 @@ def show_block(chain: Chain, name: str) -> Json:
 
 
 def find_block(chain: Chain, name: str) -> Block:
-    if name.isascii() and name.isdigit() and len(name) < 2 * HASH_BYTES:
+    """Return the block of a height, a hash, or the first digits of a main-chain block's hash."""
+    is_number = name.isascii() and name.isdigit() and len(name) < 2 * HASH_BYTES
+    if is_number and (int(name) <= chain.head.height or len(name) < MIN_HASH_PREFIX):
         return get_block_at(chain, int(name))
+    if is_number or len(name) < 2 * HASH_BYTES:
+        return find_block_by_prefix(chain, name)
     block = chain.get_block(read_hash(name, "block"))
     if block is None:
         raise ApiProblem("not_found", f"block {name} is not known")
+    return block
+
+
+def find_block_by_prefix(chain: Chain, prefix: str) -> Block:
+    wanted = prefix.lower()
+    if len(wanted) < MIN_HASH_PREFIX or set(wanted) - set("0123456789abcdef"):
+        raise ApiProblem(
+            "bad_request",
+            f"block: expected a height, or {MIN_HASH_PREFIX} to 64 hex digits of a hash, got {prefix[:80]!r}",
+        )
+    found = [block_hash for block_hash in chain.index.main[1:] if block_hash.hex().startswith(wanted)]
+    if len(found) != 1:
+        code, many = (
+            ("ambiguous", "several hashes begin") if found else ("not_found", "no hash of the chain begins")
+        )
+        raise ApiProblem(code, f"block {wanted}: {many} so; the chain has heights 1 to {chain.head.height}")
+    block = chain.get_block(found[0])
+    assert block is not None  # the main chain is held
     return block
 
 

@@ -76,7 +76,8 @@ class Requests:
                 prepared = prepare(replace(job, data=replace(job.data, file=data_path)), sidecar_limit)
                 tune_rates(prepared)
             except TrainingError as error:
-                raise WorkRefused(str(error).replace(f"{folder}/", "")) from error
+                words = str(error).replace(f"{folder}/", "").removeprefix(f"{path.name}: ")
+                raise WorkRefused(words) from error  # its reader knows the file under another name
         spec = JobSpec(*(getattr(prepared.spec, name) for name in JobSpec.__dataclass_fields__))
         spec_bytes = encode_spec(spec)
         verifier = EngineVerifier(Engine(lambda cid: prepared.blob))

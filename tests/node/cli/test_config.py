@@ -15,7 +15,7 @@ from tests.node.cli.fake_api import JOB, FakeApi
 def test_config_shows_where_each_value_comes_from(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cli("init", "--data-dir", "n", "--name", "mine", "--bootstrap", "/ip4/1.2.3.4/tcp/1")
+    cli("init", "--data-dir", "n", "--name", "mine", "--bootstrap", "/ip4/1.2.3.4/tcp/1/p2p/12D3KooWfake")
     monkeypatch.setenv("GRADIENTCOIN_API_PORT", "4040")
     ran = cli("config", "show", "--data-dir", "n", "--origin")
     rows = {line.split()[0]: line.split() for line in ran.out.splitlines() if line and line[0].islower()}
@@ -23,7 +23,7 @@ def test_config_shows_where_each_value_comes_from(
     assert rows["name"] == ["name", "mine", file]
     assert rows["api_port"] == ["api_port", "4040", "GRADIENTCOIN_API_PORT"]
     assert rows["log_level"] == ["log_level", "INFO", "default"]
-    assert rows["bootstrap"] == ["bootstrap", "/ip4/1.2.3.4/tcp/1", file]
+    assert rows["bootstrap"] == ["bootstrap", "/ip4/1.2.3.4/tcp/1/p2p/12D3KooWfake", file]
 
 
 def test_config_as_json_with_and_without_origin(cli: Cli) -> None:
@@ -40,6 +40,9 @@ def test_config_as_json_with_and_without_origin(cli: Cli) -> None:
         ('api_port = "x"', ("api_port", "a whole number", "'x'")),
         ("api_port = 70000", ("0..65535", "70000")),
         ('chain = "moon"', ("mainnet", "'moon'")),
+        ('listen = "foo"', ("/ip4/127.0.0.1/tcp/0", "'foo'")),
+        ('listen = "/ip4/::1/tcp/4"', ("listen",)),
+        ('bootstrap = ["/ip4/1.2.3.4/tcp/1"]', ("/p2p/ID", "'/ip4/1.2.3.4/tcp/1'")),
         ("mine = 1", ("true or false",)),
         ("mine = = 1", ("cannot be read",)),
     ],

@@ -225,13 +225,13 @@ def test_send_waits_for_its_block(cli: Cli, api: FakeApi) -> None:
 
 def test_balance_by_name_or_of_a_stranger(cli: Cli, api: FakeApi) -> None:
     assert cli("wallet", "balance", "local-0").out.startswith("100,000 coins")
-    api.routes["GET /v1/accounts/rgc1far"] = {
-        "address": "rgc1far",
+    api.routes["GET /v1/accounts/rgc1farfarfarfarfar"] = {
+        "address": "rgc1farfarfarfarfar",
         "balance": "1",
         "immature": "0",
         "nonce": 0,
     }
-    assert cli("wallet", "balance", "rgc1far").out.startswith("0.00000001 coins")
+    assert cli("wallet", "balance", "rgc1farfarfarfarfar").out.startswith("0.00000001 coins")
 
 
 def test_chain_show_takes_a_transaction_too(cli: Cli, api: FakeApi) -> None:

@@ -13,13 +13,20 @@ KEYS = ("identity.key", "wallet.key")
 
 def test_init_writes_config_and_private_keys(cli: Cli, tmp_path: Path) -> None:
     ran = cli(
-        "init", "--data-dir", "n", "--chain-seed", 'a "b" é', "--bootstrap", "/ip4/1.2.3.4/tcp/1", "--no-mine"
+        "init",
+        "--data-dir",
+        "n",
+        "--chain-seed",
+        'a "b" é',
+        "--bootstrap",
+        "/ip4/1.2.3.4/tcp/1/p2p/12D3KooWfake",
+        "--no-mine",
     )
     assert ran.code == 0
     assert f"gradientcoin run --data-dir {tmp_path / 'n'}" in ran.out
     config = tomllib.loads((tmp_path / "n/config.toml").read_text())
     assert config["chain_seed"] == 'a "b" é'
-    assert config["bootstrap"] == ["/ip4/1.2.3.4/tcp/1"]
+    assert config["bootstrap"] == ["/ip4/1.2.3.4/tcp/1/p2p/12D3KooWfake"]
     assert config["mine"] is False
     for name in KEYS:
         path = tmp_path / "n" / name

@@ -466,7 +466,15 @@ async def test_block_by_height_and_hash_with_its_settlements(tmp_path: Path) -> 
         assert set(block) > BLOCK_FIELDS
         assert block["settlements"][0]["job"] == job_id.hex()
         assert (await get(node, "/v1/blocks/1"))["transactions"][0]["kind"] == "submit_job"
-        for name, status in (("0", 404), ("41", 404), ("00" * 32, 404), ("abc", 400), ("1" * 63, 404)):
+        assert block == await get(node, f"/v1/blocks/{block['hash'][:10].upper()}")
+        for name, status in (
+            ("0", 404),
+            ("41", 404),
+            ("00" * 32, 404),
+            ("abc", 400),
+            ("1" * 63, 404),
+            ("x" * 9, 400),
+        ):
             assert (await node.get(f"/v1/blocks/{name}")).status == status
 
 
