@@ -33,9 +33,10 @@ from node.logs import start_logging
 from node.p2p.host import Libp2pConfig
 from node.p2p.keeper import Keeper, KeeperConfig
 from node.p2p.libp2p_transport import open_libp2p_transport
+from node.p2p.listener import check_port_is_free
 from node.p2p.transport import ListenError, Transport
 from node.protocol.peer_book import PeerBook
-from node.rpc.serve import serve_api
+from node.rpc.serve import check_port, serve_api
 from node.rpc.server import ApiContext
 from node.services.chain_service import ChainService
 from node.services.fetch import Fetcher
@@ -52,6 +53,7 @@ from node.worker.wire import Frame
 
 log = logging.getLogger(__name__)
 
+API_HOST = "127.0.0.1"
 PEERS_FILE = "peers.json"
 RETRY_PARKED_S = 2.0
 EXIT_WORKER = 10  # the training process could not be kept alive
@@ -125,6 +127,8 @@ async def _watch_signals(stop: Stop) -> None:
 
 
 async def _run_node(settings: Settings, stop: Stop) -> None:
+    check_port(API_HOST, settings.api_port)  # now: the training process takes seconds to start
+    check_port_is_free(settings.listen)
     genesis = _load_genesis(settings)
     blobs = BlobStore(settings.data_dir / "blobs")
     events = EventRelay(stop)
@@ -261,7 +265,7 @@ async def _run_services(
             wallet=wallet,
             stop=stop.request,
         )
-        port: int = await nursery.start(serve_api, context, "127.0.0.1", settings.api_port)
+        port: int = await nursery.start(serve_api, context, API_HOST, settings.api_port)
         _write_node_file(settings, transport, port)
         print(f"ready http://127.0.0.1:{port}", flush=True)
         log.info("ready on port %d as %s", port, transport.peer_id)

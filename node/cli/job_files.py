@@ -35,7 +35,9 @@ def read_job_file(file: Path) -> tuple[str, str]:
         data = tomllib.loads(text).get("data")
     except OSError as error:
         raise bad_file(file, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise bad_file(file, f"is no UTF-8 text (byte {error.start}); a job file is TOML") from None
+    except tomllib.TOMLDecodeError as error:
         raise bad_file(file, f"is not valid TOML: {error}") from None
     if not isinstance(data, dict) or not isinstance(data.get("file"), str):
         raise bad_file(file, 'names no data: expected a section [data] with file = "..."')

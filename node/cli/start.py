@@ -1,10 +1,11 @@
 """The console script. Ctrl+C is quiet from the first line to the last, also while modules load."""
 
-import signal
-import sys
-from typing import NoReturn
+import _signal  # type: ignore[import-not-found]  # not `signal`: its own import is long enough to be hit
 
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # until commands run there is nothing to clean up
+_signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # until commands run there is nothing to clean up
+
+import sys  # noqa: E402
+from typing import NoReturn  # noqa: E402
 
 
 def main() -> NoReturn:
@@ -12,9 +13,9 @@ def main() -> NoReturn:
     from node.exits import Exit
 
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # in the moments before and after `run` catches it
         code = Exit.INTERRUPTED
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     sys.exit(code)

@@ -50,6 +50,11 @@ async def serve_api(
         task_status.started(bound)
 
 
+def check_port(host: str, port: int) -> None:
+    """Raise UserError if the API could not listen there: for telling it before anything slow has begun."""
+    _listen(host, port).close()
+
+
 def _listen(host: str, port: int) -> socket.socket:
     """Bind by ourselves: so the port is known, and a taken one is an error a user understands."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
