@@ -245,17 +245,17 @@ def _read_array(parent: "Section", key: str, *, may_centre: bool) -> ArraySource
     if isinstance(given, str):
         return ArraySource((given,), Normalisation(1.0, DATA.f, centre=False))
     section = parent.take_section(key)
-    section.expect(("array", "columns", "multiply", "fraction_bits", *(("subtract",) if may_centre else ())))
-    subtract = section.take_text("subtract", default="nothing") if may_centre else "nothing"
-    if subtract not in ("nothing", "mean"):
-        raise section.fail("subtract", f"expected 'mean' or 'nothing', got {subtract!r}")
+    section.expect(
+        ("array", "columns", "multiply", "fraction_bits", *(("subtract", "divide") if may_centre else ()))
+    )
+    subtract = section.take_word("subtract", ("nothing", "mean")) if may_centre else "nothing"
+    divide = section.take_word("divide", ("nothing", "deviation")) if may_centre else "nothing"
     multiply = section.take_decimal("multiply", Decimal(0), WIDEST_MULTIPLY, default=Decimal(1))
     if multiply == 0:
         raise section.fail("multiply", "expected a number above 0")
     fraction_bits = section.take_integer("fraction_bits", 0, DATA.f, default=DATA.f)
-    return ArraySource(
-        _read_names(section), Normalisation(float(multiply), fraction_bits, subtract == "mean")
-    )
+    how = Normalisation(float(multiply), fraction_bits, subtract == "mean", divide == "deviation")
+    return ArraySource(_read_names(section), how)
 
 
 def _read_names(section: "Section") -> Names:
@@ -361,6 +361,13 @@ class Section:
         if not isinstance(value, str):
             raise self.fail(key, f"expected a text in quotes, got {value}")
         return value
+
+    def take_word(self, key: str, words: tuple[str, ...]) -> str:
+        """One of a few words, the first unless given."""
+        word = self.take_text(key, default=words[0])
+        if word not in words:
+            raise self.fail(key, f"expected {' or '.join(map(repr, words))}, got {word!r}")
+        return word
 
     def take_integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
         value = self._take(key, default)

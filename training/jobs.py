@@ -16,7 +16,16 @@ from training.exact.counter import draw_sample, open_stream
 from training.exact.grids import DATA
 from training.hashing import compute_cid, compute_tagged_hash
 from training.jobfile import JobFile, JobFileError, Rule, load_job_file
-from training.quantise import Integers, Loss, Normalisation, clip_units, compute_offset, round_values
+from training.quantise import (
+    Integers,
+    Loss,
+    Normalisation,
+    Standard,
+    clip_units,
+    compute_offset,
+    measure_standard,
+    round_values,
+)
 from training.rates import convert_rate
 from training.splits import KEYS, NAMES
 
@@ -63,6 +72,15 @@ class StoredArray:
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """Numbers of the samples of each part, counted from 0 in the order of the data file."""
+
+    train: list[int]
+    judge: list[int]
+    holdout: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedJob:
     """Everything about a job that does not depend on a chain's state."""
 
@@ -74,21 +92,24 @@ class PreparedJob:
     holdout_inputs: StoredArray  # never in the blob
     holdout_targets: StoredArray
     keys: StoredArray | None
-    input_offset: Integers  # what was subtracted from every input, in stored units
+    parts: Parts
+    input_offset: Integers  # what was subtracted from every rounded input, in stored units
+    input_standard: Standard | None  # what every input was standardised by before it was rounded
     report: dict[str, Loss]  # what rounding and clipping cost, by role
 
 
 def prepare(job_file: JobFile, sidecar_limit: int) -> PreparedJob:
     """Load, split and quantise a job's data. `sidecar_limit` is the most bytes a blob may have on the chain."""
     arrays = _load(job_file)
-    train, judge, holdout = _draw_split(job_file, arrays["inputs"].shape[0])
+    parts = _draw_split(job_file, arrays["inputs"].shape[0])
     report: dict[str, Loss] = {}
-    inputs, offset = _store(job_file, "inputs", arrays["inputs"], train, report)
-    targets = _store_targets(job_file, arrays["targets"], train, report)
-    keys = _store(job_file, "keys", arrays["keys"], train, report)[0] if "keys" in arrays else None
-    parts = [(inputs.take(rows), targets.take(rows)) for rows in (train, judge)]
-    blob = encode_arrays(parts[0], parts[1], keys)
-    _check_size(job_file, blob, sidecar_limit, len(train) + len(judge))
+    standard = _measure_inputs(job_file, arrays["inputs"], parts.train)
+    inputs, offset = _store(job_file, "inputs", arrays["inputs"], parts.train, report, standard)
+    targets = _store_targets(job_file, arrays["targets"], parts.train, report)
+    keys = _store(job_file, "keys", arrays["keys"], parts.train, report)[0] if "keys" in arrays else None
+    stored = [(inputs.take(rows), targets.take(rows)) for rows in (parts.train, parts.judge)]
+    blob = encode_arrays(stored[0], stored[1], keys)
+    _check_size(job_file, blob, sidecar_limit, len(parts.train) + len(parts.judge))
     spec = _draft_spec(job_file, blob)
     return PreparedJob(
         file=job_file,
@@ -96,10 +117,12 @@ def prepare(job_file: JobFile, sidecar_limit: int) -> PreparedJob:
         facts=_inspect(job_file, spec, blob),
         blob=blob,
         escrow=job_file.market.escrow,
-        holdout_inputs=inputs.take(holdout),
-        holdout_targets=targets.take(holdout),
+        holdout_inputs=inputs.take(parts.holdout),
+        holdout_targets=targets.take(parts.holdout),
         keys=keys,
+        parts=parts,
         input_offset=offset,
+        input_standard=standard,
         report=report,
     )
 
@@ -189,7 +212,7 @@ def _reshape(job_file: JobFile, role: str, array: Values, sample: tuple[int, ...
     return array.reshape((array.shape[0], *sample))
 
 
-def _draw_split(job_file: JobFile, samples: int) -> tuple[list[int], list[int], list[int]]:
+def _draw_split(job_file: JobFile, samples: int) -> Parts:
     """Sample numbers for training, judging and holding out. Held-out ones are drawn first: other counts keep them."""
     split = job_file.split
     total = split.train + split.judge + split.holdout
@@ -205,27 +228,63 @@ def _draw_split(job_file: JobFile, samples: int) -> tuple[list[int], list[int], 
         )
     drawn = draw_sample(open_stream(_derive_seed(job_file, "split"), "split"), samples, total)
     held, kept = drawn[: split.holdout], drawn[split.holdout :]
-    return kept[: split.train], kept[split.train :], held
+    return Parts(train=kept[: split.train], judge=kept[split.train :], holdout=held)
+
+
+def _measure_inputs(job_file: JobFile, inputs: Values, train: list[int]) -> Standard | None:
+    """What the inputs are standardised by, None where the file does not ask for it."""
+    how = job_file.data.inputs.normalisation
+    if not how.deviate:
+        return None
+    given = inputs[np.array(train, dtype=np.int64)]
+    standard = measure_standard(given, how)
+    wrong = np.flatnonzero(~((standard.deviation > 0) & np.isfinite(standard.deviation)))
+    if wrong.size == 0:
+        return standard
+    column = given.reshape(len(train), -1)[:, wrong[0]]
+    problem = "0" if standard.deviation.flat[wrong[0]] == 0 else "too large for a float"
+    raise _fail(
+        job_file,
+        "data.inputs",
+        f"{job_file.data.file}: {_describe_feature(job_file, int(wrong[0]))}: its values over the {len(train)} training"
+        f" samples go from {column.min():g} to {column.max():g}, so the deviation to divide by is {problem};"
+        " leave it out of the inputs and lower the count in [objective]",
+    )
 
 
 def _store(
-    job_file: JobFile, role: str, array: Values, train: list[int], report: dict[str, Loss]
+    job_file: JobFile,
+    role: str,
+    array: Values,
+    train: list[int],
+    report: dict[str, Loss],
+    standard: Standard | None = None,
 ) -> tuple[StoredArray, Integers]:
-    """Round, centre and clip one array; the offset is zero where nothing is subtracted."""
+    """Standardise or centre, round and clip one array; the offset is zero where nothing is subtracted at last."""
     how = job_file.data.get_source(role).normalisation
-    units, error = round_values(array, how)
-    offset = compute_offset(units[train]) if how.centre else np.zeros(units.shape[1:], dtype=np.int64)
+    units, error = round_values(array, how, standard)
+    offset = np.zeros(units.shape[1:], dtype=np.int64)
+    if how.centre and standard is None:
+        offset = compute_offset(units[train])
     stored, clipped = clip_units(units - offset, how.fraction_bits)
     report[role] = Loss(error, clipped, stored.size)
     if clipped * MOST_CLIPPED > stored.size:
-        largest = float(np.abs(array).max())
         raise _fail(
             job_file,
             f"data.{role}",
             f"{clipped} of {stored.size} values of {_describe(job_file, role)} are outside -8 .. 8 after scaling;"
-            f" the largest is {largest:g} before it: try multiply = {4 / largest:.1g}",
+            f" {_suggest_scale(array, how)}",
         )
     return StoredArray(stored, how.fraction_bits), offset
+
+
+def _suggest_scale(array: Values, how: Normalisation) -> str:
+    if how.deviate and not how.centre:
+        return 'they lie far from 0 compared with their deviation: add subtract = "mean"'
+    if how.deviate:
+        return "the other samples differ from the training samples: look for outliers, or for other units"
+    largest = float(np.abs(array.astype(np.float64)).max())
+    return f"the largest is {largest:g} before it: try multiply = {4 / largest:.1g}"
 
 
 def _store_targets(
@@ -319,6 +378,12 @@ def _derive_seed(job_file: JobFile, purpose: str) -> bytes:
 
 def _describe(job_file: JobFile, role: str) -> str:
     return describe_names(job_file.data.get_source(role).names)
+
+
+def _describe_feature(job_file: JobFile, place: int) -> str:
+    """How messages call one feature of the inputs."""
+    names = job_file.data.inputs.names
+    return f"column {names[place]!r}" if len(names) > 1 else f"feature {place} of {names[0]!r}"
 
 
 def _fail(job_file: JobFile, key: str, problem: str) -> JobFileError:

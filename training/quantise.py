@@ -1,9 +1,10 @@
 """Put a user's numbers on the grid of a data blob: scaled, centred, rounded, clipped, and a report of what was lost.
 
 The same numbers give the same integers on every machine: floats are only ever handled entry by entry, sums are of
-integers.
+integers or correctly rounded (math.fsum).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,16 +15,30 @@ from training.exact.grids import DATA
 from training.exact.integers import divide_half_even
 
 Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 UNITS_LIMIT = float(1 << 36)  # before centring: sums of 2^26 samples stay below 2^62
+MEASURE_LIMIT = 2.0**480  # sums of 2^26 squares of smaller numbers are far from overflow
 
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """stored = clip(round(value * multiply * 2^fraction_bits) - offset), the offset per feature or none."""
+    """stored = clip(round(value * multiply * 2^fraction_bits) - offset), the offset per feature or none.
+
+    With `deviate` it is clip(round((value * multiply - mean) / deviation * 2^fraction_bits)), the mean if `centre`.
+    """
 
     multiply: float
     fraction_bits: int
     centre: bool  # subtract each feature's mean over the training samples
+    deviate: bool = False  # divide each feature by its standard deviation over the training samples
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """What each feature is shifted by and divided by, in values after `multiply`; shapes of one sample."""
+
+    mean: Floats
+    deviation: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +55,43 @@ def get_stored_limit(fraction_bits: int) -> int:
     return DATA.limit >> (DATA.f - fraction_bits)
 
 
-def round_values(values: Values, how: Normalisation) -> tuple[Integers, float]:
-    """Units of 2^-fraction_bits, and the largest rounding error in values."""
-    exact = values.astype(np.float64) * (how.multiply * 2.0**how.fraction_bits)
-    rounded = np.rint(np.clip(exact, -UNITS_LIMIT, UNITS_LIMIT))
+def round_values(
+    values: Values, how: Normalisation, standard: Standard | None = None
+) -> tuple[Integers, float]:
+    """Units of 2^-fraction_bits, and the largest rounding error in values; what is far outside the grid has none."""
+    with np.errstate(over="ignore"):  # to infinity, which is clipped
+        if standard is None:
+            exact = values.astype(np.float64) * (how.multiply * 2.0**how.fraction_bits)
+        else:
+            scaled = (values.astype(np.float64) * how.multiply - standard.mean) / standard.deviation
+            exact = scaled * 2.0**how.fraction_bits
+    exact = np.clip(exact, -UNITS_LIMIT, UNITS_LIMIT)
+    rounded = np.rint(exact)
     error = float(np.abs(rounded - exact).max()) * 2.0**-how.fraction_bits
     return rounded.astype(np.int64), error
+
+
+def measure_standard(train: Values, how: Normalisation) -> Standard:
+    """Mean (0 unless `centre`) and standard deviation of each feature over the first dimension, after `multiply`.
+
+    The deviation divides by the number of samples. It is 0 for a constant feature and infinite for one whose numbers
+    are too large to be squared. Sums are correctly rounded, everything else is one float64 operation after another.
+    """
+    with np.errstate(over="ignore"):
+        scaled = train.astype(np.float64) * how.multiply
+    measured = [_measure_feature(column) for column in scaled.reshape(len(scaled), -1).T]
+    mean, deviation = (np.array(part).reshape(scaled.shape[1:]) for part in zip(*measured, strict=True))
+    return Standard(mean if how.centre else np.zeros_like(mean), deviation)
+
+
+def _measure_feature(column: Floats) -> tuple[float, float]:
+    low, high = float(column.min()), float(column.max())
+    if low == high:  # the rounded mean of equal numbers need not be that number
+        return low, 0.0
+    if max(-low, high) > MEASURE_LIMIT:
+        return 0.0, math.inf
+    mean = math.fsum(column.tolist()) / len(column)
+    return mean, math.sqrt(math.fsum(np.square(column - mean).tolist()) / len(column))
 
 
 def compute_offset(train: Integers) -> Integers:

@@ -24,9 +24,11 @@ from training.tuning import TRIALS, tune_rates
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LIMIT = LOCAL.sidecar_limit
+BREAST_CANCER_FILE = "841ebc1d5d5822e02a772a093458239ec3704685cdb3dc7f9f74c537ce0c6a33"
 DIGITS_FILE = "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"
 TEACHER_FILE = "8dc4ee95570ed9d306467c198c5cec8b6e29bf4462e382e459238249f9864978"
 SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
+    "breast_cancer": "5e3409a1ebb5e0e41dff2eccf10b197ff4e1014926f4255ebd2d8944ab6d5fb7",
     "digits": "2bb25873471c0831bdf3d376a9b158d7e6a86accd7f32001d84e3264ec9df557",
     "teacher": "9074de2da9f1c52f28df791c2d80d17d7bdaf68424542de48216e1301755041d",
 }
@@ -86,6 +88,7 @@ def hash_spec(prepared: PreparedJob) -> str:
 
 def test_example_data_is_the_pinned_copy() -> None:
     data = EXAMPLES / "data"
+    assert hashlib.sha256((data / "breast_cancer.csv").read_bytes()).hexdigest() == BREAST_CANCER_FILE
     assert hashlib.sha256((data / "digits.npz").read_bytes()).hexdigest() == DIGITS_FILE
     assert hashlib.sha256((data / "teacher.safetensors").read_bytes()).hexdigest() == TEACHER_FILE
 
