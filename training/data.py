@@ -5,13 +5,16 @@ Nothing here knows jobs or objectives. Files are the user's own, but bounded all
 
 import csv
 import difflib
+import math
+import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from training.errors import TrainingError
 
@@ -21,7 +24,19 @@ Names = tuple[str, ...]  # one array of a .npz or .safetensors file, or the colu
 MAX_FILE_BYTES = 1 << 28  # a job's blob is far smaller: this only stops mistakes
 MAX_UNPACKED_BYTES = 1 << 30
 MAX_NAMES_SHOWN = 12
+MAX_REASON = 120  # characters of a library's own message
+MAX_CELL_SHOWN = 40  # characters
+OTHER_SEPARATORS = (";", "\t", "|")
+DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 NUMERIC_KINDS = "biuf"
+KIND_HINTS = {
+    "U": "number the classes 0, 1, ... and save them as integers",
+    "S": "number the classes 0, 1, ... and save them as integers",
+    "c": "save real and imaginary parts as two features",
+    "M": "save a number, such as days since the first date",
+    "m": "save a number, such as seconds",
+    "V": "save one plain array for each field",
+}
 
 
 class DataError(TrainingError):
@@ -58,14 +73,24 @@ def describe_choice(name: str, known: Iterable[str]) -> str:
     return f"{hint} known: {shown or 'none'}"
 
 
+def _describe_error(error: Exception) -> str:
+    """The first line of a library's message, or the error's name where it has none."""
+    lines = str(error).splitlines()
+    return lines[0][:MAX_REASON] if lines else type(error).__name__
+
+
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 
 def _check_file(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        raise DataError(f"{path}: the data file {reason}; paths are relative to the job file") from error
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise DataError(f"{path}: the data file {what}; paths are relative to the job file")
-    size = path.stat().st_size
+        what = "is a folder" if path.is_dir() else "is not a file"
+        raise DataError(f"{path}: the data file {what}; name a .npz, .safetensors or .csv file")
     if size == 0:
         raise DataError(f"{path}: the file is empty; expected samples")
     if size > MAX_FILE_BYTES:
@@ -90,11 +115,14 @@ def _check_values(path: Path, name: str, array: Values) -> None:
 def _to_values(path: Path, name: str, array: NDArray[np.generic]) -> Values:
     if array.dtype.kind not in NUMERIC_KINDS:
         raise DataError(
-            f"{path}: {name!r} has dtype {array.dtype}; expected integers or floats:"
-            " number the classes 0, 1, ... and save them as integers"
+            f"{path}: {name!r} has dtype {array.dtype}; expected integers, floats or true and false:"
+            f" {KIND_HINTS.get(array.dtype.kind, 'save a plain array of numbers')}"
         )
     if array.dtype.kind == "f":
-        return array.astype(np.float64)
+        with np.errstate(
+            over="ignore"
+        ):  # a wider float beyond the range becomes infinite, and is refused as that
+            return array.astype(np.float64)
     if array.dtype == np.uint64 and array.size and int(array.max()) >= 1 << 63:
         raise DataError(f"{path}: {name!r} holds {array.max()}; integers are read up to 2^63 - 1")
     return array.astype(np.int64)
@@ -122,15 +150,21 @@ def _read_npz(path: Path, wanted: Mapping[str, Names]) -> dict[str, Values]:
         with np.load(path, allow_pickle=False) as archive:
             picked = {role: _pick_name(path, names, archive.files) for role, names in wanted.items()}
             return {role: _read_npz_array(path, archive, name) for role, name in picked.items()}
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{path}: not a .npz file ({error}); write it with numpy.savez") from error
+    except DataError:
+        raise
+    except Exception as error:  # a damaged archive fails anywhere in zipfile, zlib or numpy
+        raise DataError(
+            f"{path}: not a .npz file that can be read ({_describe_error(error)}); write it with numpy.savez"
+        ) from error
 
 
 def _read_npz_array(path: Path, archive: Mapping[str, NDArray[np.generic]], name: str) -> Values:
     try:
         array = archive[name]
-    except ValueError as error:  # object arrays are pickles, and pickles run code
-        raise DataError(
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise DataError(  # object arrays are pickles, and pickles run code
             f"{path}: {name!r} cannot be read without pickle; save it as an integer or float array"
         ) from error
     return _to_values(path, name, array)
@@ -142,9 +176,11 @@ def _read_safetensors(path: Path, wanted: Mapping[str, Names]) -> dict[str, Valu
             known = sorted(file.keys())
             picked = {role: _pick_name(path, names, known) for role, names in wanted.items()}
             return {role: _to_values(path, name, file.get_tensor(name)) for role, name in picked.items()}
-    except (SafetensorError, TypeError) as error:  # TypeError: a dtype that numpy does not have
+    except DataError:
+        raise
+    except Exception as error:  # SafetensorError, or whatever numpy says of a dtype that it does not have
         raise DataError(
-            f"{path}: not readable as .safetensors ({error}); use float32, float64 or integers"
+            f"{path}: not readable as .safetensors ({_describe_error(error)}); use float32, float64 or integers"
         ) from error
 
 
@@ -161,35 +197,67 @@ def _read_csv(path: Path, wanted: Mapping[str, Names]) -> dict[str, Values]:
                     continue
                 if len(row) != len(header):
                     raise DataError(
-                        f"{path}: line {rows.line_num}: {len(row)} fields; expected {len(header)}, as in the header"
+                        f"{path}: line {rows.line_num}: {len(row)} fields; expected {len(header)}, as in the header:"
+                        " complete or remove the line; a comma inside a field needs quotes around the field"
                     )
                 for role, places in columns.items():
                     cells[role].append([_read_cell(path, rows.line_num, header[i], row[i]) for i in places])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a .csv file in UTF-8 ({error})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a .csv file in UTF-8 ({error}); save it as UTF-8") from error
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: line {rows.line_num}: not a .csv file ({error}); look at its quotes"
+        ) from error
     if not next(iter(cells.values())):
-        raise DataError(f"{path}: a header and no rows; expected one sample per line")
+        raise DataError(f"{path}: a header and no rows; expected one sample per line below the header")
     return {role: _squeeze(np.array(values, dtype=np.float64)) for role, values in cells.items()}
 
 
 def _check_header(path: Path, header: list[str], wanted: Mapping[str, Names]) -> None:
-    twice = sorted({name for name in header if header.count(name) > 1})
+    counts = Counter(header)
+    twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
-        raise DataError(f"{path}: the header names column {twice[0]!r} twice; column names must differ")
-    for name in (name for names in wanted.values() for name in names):
-        if name not in header:
-            raise DataError(f"{path}: no column {name!r} in the header{describe_choice(name, header)}")
+        raise DataError(
+            f"{path}: the header names column {twice[0]!r} twice; column names must differ: rename one"
+        )
+    missing = [name for names in wanted.values() for name in names if name not in counts]
+    if missing:
+        raise DataError(
+            f"{path}: no column {missing[0]!r} in the header{_explain_header(missing[0], header)}"
+        )
+
+
+def _explain_header(name: str, header: list[str]) -> str:
+    """Why a column may be missing: the file has another separator or no header, or the name is another."""
+    if not header:
+        return ": the first line is empty; expected column names separated by commas"
+    others = [mark for mark in OTHER_SEPARATORS if len(header) == 1 and mark in header[0]]
+    if others:
+        return f": its fields seem to be separated by {others[0]!r}; expected commas: save it with commas"
+    if all(_is_number(cell) for cell in header):
+        return ": the first line has only numbers; expected column names there: put a header line above it"
+    return describe_choice(name, header)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _read_cell(path: Path, line: int, column: str, text: str) -> float:
     try:
-        value = float(text)
+        value = float(text) if text.isascii() and "_" not in text else math.nan  # Python's own spellings
     except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
+        value = math.nan
+    if not math.isfinite(value):
+        shown = text if len(text) <= MAX_CELL_SHOWN else text[:MAX_CELL_SHOWN] + " ..."
+        comma = "write decimals with a point, " if DECIMAL_COMMA.fullmatch(text.strip()) else ""
         raise DataError(
-            f"{path}: line {line}, column {column!r}: {text!r} is not a number;"
-            " remove the row, fill it in, or number the classes 0, 1, ..."
+            f"{path}: line {line}, column {column!r}: {shown!r} is not a number;"
+            f" {comma}remove the row, fill it in, or number the classes 0, 1, ..."
         )
     return value
 

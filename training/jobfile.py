@@ -4,6 +4,7 @@ What the keys say is checked here; whether the data fit them is `training.jobs`,
 is the ledger's affair. Numbers are read as decimals, so that 0.1 coins are exactly 10,000,000 units.
 """
 
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ MAX_TARGET_LOSS = 2**50 - 1  # in units of 2^-40
 LOSS_BITS = 40
 STEPS, SHARD, SAMPLE, LIFETIME = (2, 64), (1, 4096), (16, 4096), (1, 2**32)
 WIDEST_MULTIPLY = Decimal(10) ** 12
+PLAIN_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,80})?", re.ASCII)  # an amount in quotes
+MAX_SHOWN = 60  # characters of a value in a message
 
 Table = dict[str, object]
 
@@ -191,16 +194,45 @@ def load_job_file(path: Path) -> JobFile:
 
 
 def _parse(path: Path) -> Table:
+    text = _read_text(path)
+    if not text.strip():
+        raise JobFileError(f"{path}: the job file is empty; start from one of examples/")
     try:
+        return tomllib.loads(text, parse_float=Decimal)
+    except RecursionError as error:
+        raise JobFileError(
+            f"{path}: not valid TOML: nested too deep; a job file has sections and keys"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise JobFileError(f"{path}: not valid TOML: {error}; {_suggest_repair(str(error))}") from error
+    except (ValueError, InvalidOperation) as error:
+        raise JobFileError(f"{path}: a number or a date has far too many digits; shorten it") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.is_dir():
+            raise JobFileError(f"{path}: is a folder; expected a job file, such as {path / 'job.toml'}")
         if path.stat().st_size > MAX_JOB_FILE_BYTES:
             raise JobFileError(
                 f"{path}: over {MAX_JOB_FILE_BYTES} bytes; a job file names its data, it does not hold them"
             )
-        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+        data = path.read_bytes()
     except OSError as error:
-        raise JobFileError(f"{path}: cannot read the job file: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise JobFileError(f"{path}: not valid TOML: {error}") from error
+        raise JobFileError(f"{path}: cannot read the job file: {error.strerror}; look at its path") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise JobFileError(
+            f"{path}: line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the job file as UTF-8"
+        ) from error
+
+
+def _suggest_repair(problem: str) -> str:
+    if "overwrite" in problem or "Cannot declare" in problem:
+        return "every key and section may be there once"
+    return "texts go in quotes, lists in [ ], and every key has a value"
 
 
 def _read_title(root: "Section") -> str:
@@ -208,6 +240,8 @@ def _read_title(root: "Section") -> str:
     size = len(title.encode())
     if not 1 <= size <= MAX_TITLE_BYTES:
         raise root.fail("title", f"expected 1 to {MAX_TITLE_BYTES} bytes, got {size}")
+    if not title.isprintable():
+        raise root.fail("title", f"expected printable characters on one line, got {show_value(title)}")
     return title
 
 
@@ -223,20 +257,24 @@ def _read_objective(section: "Section") -> tuple[str, tuple[tuple[str, int], ...
 def _read_param(section: "Section", param: IntegerParam | ChoiceParam) -> int:
     if isinstance(param, IntegerParam):
         return section.take_integer(param.name, param.low, param.high, default=param.default)
-    word = section.take_text(param.name, default=param.default)
-    if word not in param.words:
-        raise section.fail(param.name, f"expected one of {', '.join(map(repr, param.words))}, got {word!r}")
-    return param.words.index(word)
+    return param.words.index(section.take_word(param.name, param.words, param.default))
 
 
 def _read_data(section: "Section") -> DataSource:
     section.expect(("file", "inputs", "targets", "keys"))
     return DataSource(
-        file=section.path.parent / section.take_text("file"),
+        file=section.path.parent / _read_file_name(section),
         inputs=_read_array(section, "inputs", may_centre=True),
         targets=_read_array(section, "targets", may_centre=False),
         keys=_read_array(section, "keys", may_centre=False) if "keys" in section.table else None,
     )
+
+
+def _read_file_name(section: "Section") -> str:
+    name = section.take_text("file")
+    if not name or "\0" in name:
+        raise section.fail("file", f"expected the path of a data file, got {show_value(name)}")
+    return name
 
 
 def _read_array(parent: "Section", key: str, *, may_centre: bool) -> ArraySource:
@@ -244,12 +282,16 @@ def _read_array(parent: "Section", key: str, *, may_centre: bool) -> ArraySource
     given = parent.table.get(key)
     if isinstance(given, str):
         return ArraySource((given,), Normalisation(1.0, DATA.f, centre=False))
+    if given is not None and not isinstance(given, dict):
+        raise parent.fail(
+            key, f"expected a name in quotes, or a table {{ array = ... }}, got {show_value(given)}"
+        )
     section = parent.take_section(key)
     section.expect(
         ("array", "columns", "multiply", "fraction_bits", *(("subtract", "divide") if may_centre else ()))
     )
-    subtract = section.take_word("subtract", ("nothing", "mean")) if may_centre else "nothing"
-    divide = section.take_word("divide", ("nothing", "deviation")) if may_centre else "nothing"
+    subtract = section.take_word("subtract", ("nothing", "mean"), "nothing") if may_centre else "nothing"
+    divide = section.take_word("divide", ("nothing", "deviation"), "nothing") if may_centre else "nothing"
     multiply = section.take_decimal("multiply", Decimal(0), WIDEST_MULTIPLY, default=Decimal(1))
     if multiply == 0:
         raise section.fail("multiply", "expected a number above 0")
@@ -260,19 +302,25 @@ def _read_array(parent: "Section", key: str, *, may_centre: bool) -> ArraySource
 
 def _read_names(section: "Section") -> Names:
     if ("array" in section.table) == ("columns" in section.table):
-        raise section.fail("array", "name either `array` (.npz, .safetensors) or `columns` (.csv)")
+        came = "both" if "array" in section.table else "neither"
+        raise section.fail(
+            "array", f"name either `array` (.npz, .safetensors) or `columns` (.csv), got {came}"
+        )
     if "array" in section.table:
         return (section.take_text("array"),)
     names = section.table["columns"]
-    if (
-        isinstance(names, list)
-        and 0 < len(names) <= MAX_COLUMNS
-        and all(isinstance(name, str) for name in names)
-    ):
-        if len(set(names)) < len(names):
-            raise section.fail("columns", "a column is named twice")
-        return tuple(names)
-    raise section.fail("columns", f"expected a list of 1 to {MAX_COLUMNS} column names")
+    if not isinstance(names, list) or not 0 < len(names) <= MAX_COLUMNS:
+        came = f"{len(names)} of them" if isinstance(names, list) else show_value(names)
+        raise section.fail("columns", f"expected a list of 1 to {MAX_COLUMNS} column names, got {came}")
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise section.fail(
+            "columns", f"expected a list of column names in quotes, got {show_value(wrong[0])}"
+        )
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise section.fail("columns", f"column {show_value(twice[0])} is named twice; name it once")
+    return tuple(names)
 
 
 def _read_split(section: "Section") -> Split:
@@ -351,60 +399,90 @@ class Section:
 
     def take_section(self, key: str) -> "Section":
         name = f"{self.name}.{key}" if self.name else key
-        value = self._take(key)
+        expected = f"a section [{name}]"
+        value = self._take(key, expected)
         if not isinstance(value, dict):
-            raise self.fail(key, f"expected a table [{name}], got {value!r}")
+            raise self.expected(key, expected, value)
         return Section(self.path, name, value)
 
     def take_text(self, key: str, default: str | None = None) -> str:
-        value = self._take(key, default)
+        expected = "a text in quotes"
+        value = self._take(key, expected, default)
         if not isinstance(value, str):
-            raise self.fail(key, f"expected a text in quotes, got {value}")
+            raise self.expected(key, expected, value)
         return value
 
-    def take_word(self, key: str, words: tuple[str, ...]) -> str:
-        """One of a few words, the first unless given."""
-        word = self.take_text(key, default=words[0])
-        if word not in words:
-            raise self.fail(key, f"expected {' or '.join(map(repr, words))}, got {word!r}")
+    def take_word(self, key: str, words: tuple[str, ...], default: str | None) -> str:
+        """One of a few words."""
+        expected = f"one of {', '.join(map(repr, words))}"
+        word = self._take(key, expected, default)
+        if not isinstance(word, str) or word not in words:
+            raise self.expected(key, expected, word)
         return word
 
     def take_integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
-        value = self._take(key, default)
+        expected = f"a whole number from {low} to {high}"
+        value = self._take(key, expected, default)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise self.fail(key, f"expected a whole number from {low} to {high}, got {value!s}")
+            raise self.expected(key, expected, value)
         return value
 
     def take_decimal(self, key: str, low: Decimal, high: Decimal, default: Decimal | None = None) -> Decimal:
-        value = self._take(key, default)
+        expected = f"a number from {low:f} to {high.normalize():f}"
+        value = self._take(key, expected, default)
         if isinstance(value, int) and not isinstance(value, bool):
             value = Decimal(value)
         if not isinstance(value, Decimal) or not _is_plain(value) or not low <= value <= high:
-            raise self.fail(key, f"expected a number from {low:f} to {high.normalize():f}, got {value!s}")
+            raise self.expected(key, expected, value)
         return value
 
     def take_coins(self, key: str, default: int | None = None) -> int:
         """An amount in units from coins, as a number or as a string."""
-        value = self._take(key, default)
-        try:
-            coins = Decimal(str(value))
-        except InvalidOperation:
-            raise self.fail(
-                key, f'expected an amount in coins, such as 2.5 or "2.5", got {value!r}'
-            ) from None
+        expected = 'an amount in coins, such as 2.5 or "2.5"'
+        value = self._take(key, expected, default)
+        coins = _read_decimal(value)
+        if coins is None:
+            raise self.expected(key, expected, value)
         most = Decimal(MAX_AMOUNT).scaleb(-COIN_DIGITS)
         if not _is_plain(coins) or not 0 <= coins <= most:
-            raise self.fail(key, f"expected 0 to {most} coins, got {value!s}")
+            raise self.expected(key, f"0 to {most} coins", value)
         units = Fraction(coins) * 10**COIN_DIGITS
         if units.denominator != 1:
-            raise self.fail(key, f"expected at most {COIN_DIGITS} decimals, got {value!s}")
+            raise self.expected(key, f"at most {COIN_DIGITS} decimals", value)
         return int(units)
 
-    def _take(self, key: str, default: object = None) -> object:
+    def expected(self, key: str, expected: str, came: object) -> JobFileError:
+        """The error about a value of the wrong kind or size."""
+        return self.fail(key, f"expected {expected}, got {show_value(came)}")
+
+    def _take(self, key: str, expected: str, default: object = None) -> object:
         value = self.table.get(key, default)
         if value is None:
-            raise self.fail(key, "missing; docs/job-files.md describes every key")
+            raise self.fail(key, f"missing: expected {expected}; docs/job-files.md describes every key")
         return value
+
+
+def show_value(value: object) -> str:
+    """A value in a few characters, as the file writes it."""
+    if isinstance(value, dict):
+        return "a section"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and abs(value) >= 10**MAX_SHOWN:  # str() refuses thousands of digits
+        return f"a number of over {MAX_SHOWN} digits"
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + " ..."
+
+
+def _read_decimal(value: object) -> Decimal | None:
+    """The decimal that a number or a string of plain digits is."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        return None
+    if isinstance(value, str) and not PLAIN_NUMBER.fullmatch(value):
+        return None
+    return Decimal(value)
 
 
 def _is_plain(value: Decimal) -> bool:

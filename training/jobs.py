@@ -33,6 +33,7 @@ __all__ = ["JobFile", "JobFileError", "PreparedJob", "SpecDraft", "load_job_file
 
 MOST_CLIPPED = 10  # one value in so many may be outside the grid; more is a scaling mistake
 FIELD_KEYS = {"shard": "rule.shard", "steps": "rule.steps", "sample": "market.judging_sample", "data": "data"}
+LARGEST_SENSIBLE = 1e30  # beyond, a `multiply` is no remedy
 CLASS_NORMALISATION = Normalisation(1.0, DATA.f, centre=False)
 
 
@@ -205,11 +206,22 @@ def _reshape(job_file: JobFile, role: str, array: Values, sample: tuple[int, ...
             job_file,
             f"data.{role}",
             f"{job_file.data.file}: {_describe(job_file, role)} has shape {list(array.shape)};"
-            f" expected [{', '.join(map(str, ('samples', *sample)))}]{flat_hint} for [objective] as given",
+            f" expected [{', '.join(map(str, ('samples', *sample)))}]{flat_hint} for [objective] as given"
+            f"{_suggest_shape(job_file, role, given, flat)}",
         )
     if role == "keys" and array.shape[0] != job_file.get_param("outputs"):
         raise _fail(job_file, "data.keys", f"{array.shape[0]} rows; expected one for each of the outputs")
     return array.reshape((array.shape[0], *sample))
+
+
+def _suggest_shape(job_file: JobFile, role: str, given: tuple[int, ...], flat: tuple[int, ...]) -> str:
+    if role == "targets" and job_file.get_param("targets"):
+        return (
+            '; number the classes 0, 1, ..., or, if these are the outputs themselves, set targets = "values"'
+        )
+    if job_file.objective == "softmax_regression" and role == "inputs" and len(given) == 1:
+        return f"; set features = {given[0]} there, give {flat[0]} features, or transpose the array"
+    return "; change [objective], or reshape or transpose the array"
 
 
 def _draw_split(job_file: JobFile, samples: int) -> Parts:
@@ -243,11 +255,12 @@ def _measure_inputs(job_file: JobFile, inputs: Values, train: list[int]) -> Stan
         return standard
     column = given.reshape(len(train), -1)[:, wrong[0]]
     problem = "0" if standard.deviation.flat[wrong[0]] == 0 else "too large for a float"
+    feature = _describe_feature(job_file, "inputs", int(wrong[0]))
     raise _fail(
         job_file,
         "data.inputs",
-        f"{job_file.data.file}: {_describe_feature(job_file, int(wrong[0]))}: its values over the {len(train)} training"
-        f" samples go from {column.min():g} to {column.max():g}, so the deviation to divide by is {problem};"
+        f"{job_file.data.file}: {feature}: its values over the {len(train)} training samples go from"
+        f" {column.min():g} to {column.max():g}, so the deviation to divide by is {problem};"
         " leave it out of the inputs and lower the count in [objective]",
     )
 
@@ -262,17 +275,21 @@ def _store(
 ) -> tuple[StoredArray, Integers]:
     """Standardise or centre, round and clip one array; the offset is zero where nothing is subtracted at last."""
     how = job_file.data.get_source(role).normalisation
-    units, error = round_values(array, how, standard)
-    offset = np.zeros(units.shape[1:], dtype=np.int64)
+    rounded = round_values(array, how, standard)
+    offset = np.zeros(array.shape[1:], dtype=np.int64)
     if how.centre and standard is None:
-        offset = compute_offset(units[train])
-    stored, clipped = clip_units(units - offset, how.fraction_bits)
-    report[role] = Loss(error, clipped, stored.size)
+        offset = compute_offset(rounded.units[train])
+    stored, outside = clip_units(rounded.units - offset, how.fraction_bits)
+    outside |= rounded.beyond
+    clipped = int(outside.sum())
+    report[role] = Loss(rounded.error, clipped, stored.size)
     if clipped * MOST_CLIPPED > stored.size:
+        most = int(outside.reshape(len(outside), -1).sum(axis=0).argmax())
         raise _fail(
             job_file,
             f"data.{role}",
-            f"{clipped} of {stored.size} values of {_describe(job_file, role)} are outside -8 .. 8 after scaling;"
+            f"{job_file.data.file}: {clipped} of {stored.size} values of {_describe(job_file, role)} are outside"
+            f" -8 .. 8 after scaling, most of them in {_describe_feature(job_file, role, most)};"
             f" {_suggest_scale(array, how)}",
         )
     return StoredArray(stored, how.fraction_bits), offset
@@ -284,6 +301,8 @@ def _suggest_scale(array: Values, how: Normalisation) -> str:
     if how.deviate:
         return "the other samples differ from the training samples: look for outliers, or for other units"
     largest = float(np.abs(array.astype(np.float64)).max())
+    if largest > LARGEST_SENSIBLE:
+        return f"the largest is {largest:g} before it: look for a mistake in the data"
     return f"the largest is {largest:g} before it: try multiply = {4 / largest:.1g}"
 
 
@@ -303,8 +322,9 @@ def _store_targets(
         raise _fail(
             job_file,
             "data.targets",
-            f"{job_file.data.file}: {_describe(job_file, 'targets')}, row {row}: class {array[row]:g};"
-            f" expected a whole number from 0 to {outputs - 1}, since [objective] outputs = {outputs}",
+            f"{job_file.data.file}: {_describe(job_file, 'targets')}, row {row} (the first is 0): class {array[row]:g};"
+            f" expected a whole number from 0 to {outputs - 1}, since [objective] outputs = {outputs}:"
+            " number the classes 0, 1, ..., or raise outputs",
         )
     report["targets"] = Loss(0.0, 0, array.size)
     return StoredArray(array.astype(np.int64), 0)
@@ -380,9 +400,9 @@ def _describe(job_file: JobFile, role: str) -> str:
     return describe_names(job_file.data.get_source(role).names)
 
 
-def _describe_feature(job_file: JobFile, place: int) -> str:
-    """How messages call one feature of the inputs."""
-    names = job_file.data.inputs.names
+def _describe_feature(job_file: JobFile, role: str, place: int) -> str:
+    """How messages call one feature of an array."""
+    names = job_file.data.get_source(role).names
     return f"column {names[place]!r}" if len(names) > 1 else f"feature {place} of {names[0]!r}"
 
 

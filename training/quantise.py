@@ -55,20 +55,28 @@ def get_stored_limit(fraction_bits: int) -> int:
     return DATA.limit >> (DATA.f - fraction_bits)
 
 
-def round_values(
-    values: Values, how: Normalisation, standard: Standard | None = None
-) -> tuple[Integers, float]:
-    """Units of 2^-fraction_bits, and the largest rounding error in values; what is far outside the grid has none."""
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """Units of 2^-fraction_bits, the largest rounding error in values, and which were too large even to centre."""
+
+    units: Integers
+    error: float
+    beyond: NDArray[np.bool_]
+
+
+def round_values(values: Values, how: Normalisation, standard: Standard | None = None) -> Rounded:
+    """Scale, standardise and round values; what is beyond the grid by far counts as saturated and not as an error."""
     with np.errstate(over="ignore"):  # to infinity, which is clipped
         if standard is None:
             exact = values.astype(np.float64) * (how.multiply * 2.0**how.fraction_bits)
         else:
             scaled = (values.astype(np.float64) * how.multiply - standard.mean) / standard.deviation
             exact = scaled * 2.0**how.fraction_bits
+    beyond = np.abs(exact) > UNITS_LIMIT
     exact = np.clip(exact, -UNITS_LIMIT, UNITS_LIMIT)
     rounded = np.rint(exact)
     error = float(np.abs(rounded - exact).max()) * 2.0**-how.fraction_bits
-    return rounded.astype(np.int64), error
+    return Rounded(rounded.astype(np.int64), error, beyond)
 
 
 def measure_standard(train: Values, how: Normalisation) -> Standard:
@@ -99,8 +107,8 @@ def compute_offset(train: Integers) -> Integers:
     return divide_half_even(train.sum(axis=0), train.shape[0])
 
 
-def clip_units(units: Integers, fraction_bits: int) -> tuple[Integers, int]:
-    """Units within the grid's range, and how many were outside."""
+def clip_units(units: Integers, fraction_bits: int) -> tuple[Integers, NDArray[np.bool_]]:
+    """Units within the grid's range, and which were outside."""
     limit = get_stored_limit(fraction_bits)
     clipped = np.clip(units, -limit, limit)
-    return clipped, int((clipped != units).sum())
+    return clipped, clipped != units

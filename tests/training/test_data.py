@@ -50,6 +50,21 @@ def _write_npz(**arrays: object) -> Callable[[Path], Path]:
     return write
 
 
+def _write_npy(folder: Path) -> Path:
+    np.save(folder / "a.npy", np.ones(3))
+    return (folder / "a.npy").rename(folder / "a.npz")
+
+
+def _write_damaged(damage: Callable[[bytes], bytes]) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        path = folder / "a.npz"
+        np.savez_compressed(path, x=np.arange(50.0), y=np.arange(50))
+        path.write_bytes(damage(path.read_bytes()))
+        return path
+
+    return write
+
+
 MISTAKES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "no such file": (
         lambda folder: folder / "b.npz",
@@ -67,6 +82,19 @@ MISTAKES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
     "scalar": (_write_npz(x=1.0, y=[1]), ("'x'", "[]")),
     "nan": (_write_npz(x=[[1.0, 2.0], [3.0, np.nan]], y=[1, 2]), ("'x'", "row 1", "position [1]", "nan")),
     "infinity": (_write_npz(x=[1.0, np.inf], y=[1, 2]), ("'x'", "row 1", "inf")),
+    "complex": (_write_npz(x=[1j], y=[1]), ("'x'", "complex128", "two features")),
+    "date": (_write_npz(x=[1.0], y=np.array(["2020-01-01"], "M8[D]")), ("'y'", "datetime64[D]", "days")),
+    "record": (_write_npz(x=np.zeros(2, [("a", float)]), y=[1]), ("'x'", "plain array for each field")),
+    "float beyond the range": (
+        _write_npz(x=[np.longdouble("1e400")], y=[1]),
+        ("'x'", "row 0", "not a number"),
+    ),
+    "array file under another name": (_write_npy, ("a.npz", "not a .npz file", "numpy.savez")),
+    "cut short": (_write_damaged(lambda data: data[:-40]), ("a.npz", "not a .npz file", "numpy.savez")),
+    "damaged inside": (
+        _write_damaged(lambda data: data[:60] + bytes(20) + data[80:]),
+        ("a.npz", "not a .npz file", "numpy.savez"),
+    ),
     "integer too large": (_write_npz(x=[1], y=np.array([2**63], np.uint64)), ("'y'", "2^63 - 1")),
 }
 CSV_MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -79,9 +107,29 @@ CSV_MISTAKES: dict[str, tuple[str, tuple[str, ...]]] = {
     "empty cell": (CSV.replace("1.5", ""), ("line 2", "column 'height'", "''")),
     "nan in a cell": (CSV.replace("1.5", "nan"), ("line 2", "column 'height'", "'nan'")),
     "short row": (CSV + "5,6\n", ("line 4", "2 fields", "expected 3")),
-    "header only": ("height,width,kind\n", ("no rows",)),
+    "long row": (CSV + "5,6,7,8\n", ("line 4", "4 fields", "expected 3", "quotes")),
+    "header only": ("height,width,kind\n", ("no rows", "one sample per line")),
+    "empty first line": ("\n" + CSV, ("no column 'height'", "first line is empty", "separated by commas")),
+    "no header": ("1.5,2,0\n3,4,1\n", ("no column 'height'", "only numbers", "put a header line")),
+    "semicolons": (CSV.replace(",", ";"), ("no column 'height'", "';'", "save it with commas")),
+    "tabs": (CSV.replace(",", "\t"), ("no column 'height'", r"'\t'", "save it with commas")),
+    "decimal comma": (CSV.replace("1.5", '"1,5"'), ("line 2", "column 'height'", "'1,5'", "with a point")),
+    "thousands": (CSV.replace("1.5", "1_500"), ("line 2", "column 'height'", "'1_500'", "not a number")),
+    "infinity": (CSV.replace("1.5", "-inf"), ("line 2", "column 'height'", "'-inf'")),
+    "open quote": (CSV + '"5,6,7\n', ("line 4", "look at its quotes")),
+    "huge cell": (CSV.replace("1.5", "x" * 1000), ("line 2", "'xxxx", "... is not".replace("...", "...'"))),
     "not text": ("height,width,kind\n1,2,\xff\n", ("UTF-8",)),
 }
+
+
+def test_table_with_byte_order_mark_and_windows_line_ends_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode())
+    assert load_arrays(tmp_path / "a.csv", COLUMNS)["inputs"].tolist() == [[1.5, 2.0], [3.0, 4.0]]
+
+
+def test_true_and_false_are_1_and_0(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.ones(2), y=np.array([True, False]))
+    assert load_arrays(tmp_path / "a.npz", WANTED)["targets"].tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -173,7 +173,10 @@ def test_feature_of_an_array_is_named_by_its_place(tmp_path: Path) -> None:
 
 
 def test_deviation_without_mean_says_to_add_it(tmp_path: Path) -> None:
-    with pytest.raises(JobFileError, match=r'outside -8 \.\. 8 after scaling; .*add subtract = "mean"'):
+    with pytest.raises(
+        JobFileError,
+        match=r'outside -8 \.\. 8 after scaling, most of them in column .year.; .*add subtract = "mean"',
+    ):
         prepare_table(tmp_path, make_rows(), JOB.replace('subtract = "mean", ', ""))
 
 

@@ -298,8 +298,57 @@ MISTAKES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "clipped": (
         "fraction_bits",
         "multiply = 1e3, fraction_bits",
-        ("[data] inputs", "outside -8 .. 8", "multiply"),
+        ("[data] inputs", "a.npz", "outside -8 .. 8", "most of them in feature 0 of 'x'", "multiply = 3"),
     ),
+    "key twice": ("steps = 2", "steps = 2\nsteps = 3", ("not valid TOML", "line 22", "once")),
+    "no quotes": ('"Small"', "Small", ("not valid TOML", "line 1", "quotes")),
+    "number of thousands of digits": ("steps = 2", "steps = " + "9" * 5000, ("job.toml", "too many digits")),
+    "number of a hundred digits": (
+        "steps = 2",
+        "steps = " + "9" * 100,
+        ("[rule] steps", "2 to 64", "digits"),
+    ),
+    "nested too deep": ("seed = 7", "seed = " + "[" * 3000, ("not valid TOML", "deep")),
+    "control characters": ('"Small"', '"a\\u001b[2J"', ("title", "printable", "x1b")),
+    "missing section": (JOB[JOB.index("[market]") :], "", ("market", "missing", "a section [market]")),
+    "section for a list": ("[rule]", "[[rule]]", ("rule", "a section [rule]", "got a list")),
+    "missing key": ("steps = 2", "", ("[rule] steps", "missing", "whole number from 2 to 64")),
+    "date for a number": ("steps = 2", "steps = 2020-01-01", ("[rule] steps", "got 2020-01-01")),
+    "text for a rate": ("= 0.5", '= "0.5"', ("[rule] learning_rate", "expected a number", "'0.5'")),
+    "list for a rate": ("= 0.5", "= [0.5]", ("[rule] learning_rate", "expected a number", "a list")),
+    "negative rate": ("= 0.5", "= -0.5", ("[rule] learning_rate", "from 0", "-0.5")),
+    "negative price": ("burn =", "price = -1\nburn =", ("[market] price", "0 to 92233720368", "-1")),
+    "true for an amount": ('"0.5"', "true", ("[market] burn", "amount in coins", "got true")),
+    "nan for an amount": ('"0.5"', '"nan"', ("[market] burn", "amount in coins", "'nan'")),
+    "other digits for an amount": ('"0.5"', '"1_0"', ("[market] burn", "amount in coins", "'1_0'")),
+    "no data file": ('"a.npz"', '""', ("[data] file", "path of a data file")),
+    "nul in a path": ('"a.npz"', '"a\\u0000"', ("[data] file", "path of a data file")),
+    "folder for data": ('"a.npz"', '"."', ("is a folder", ".csv file")),
+    "path too long": ('"a.npz"', f'"{"a" * 300}.npz"', ("aaa.npz", "cannot be read", "too long")),
+    "number for inputs": ('"y"', "5", ("[data] targets", "name in quotes", "got 5")),
+    "array and columns": ("array =", 'columns = ["x"], array =', ("[data.inputs] array", "got both")),
+    "column listed twice": (
+        'array = "x"',
+        'columns = ["x", "x"]',
+        ("[data.inputs] columns", "'x'", "twice", "once"),
+    ),
+    "no columns": ('array = "x"', "columns = []", ("[data.inputs] columns", "1 to 1024", "got 0")),
+    "numbers for columns": ('array = "x"', "columns = [1]", ("[data.inputs] columns", "in quotes", "got 1")),
+    "text for columns": ('array = "x"', 'columns = "x"', ("[data.inputs] columns", "a list", "'x'")),
+    "zero multiply": ("array =", "multiply = 0, array =", ("[data.inputs] multiply", "above 0")),
+    "unknown divisor": (
+        "array =",
+        'divide = "mean", array =',
+        ("[data.inputs] divide", "'deviation'", "'mean'"),
+    ),
+    "divided targets": (
+        '"y"',
+        '{ array = "y", divide = "deviation" }',
+        ("[data.targets] divide", "unknown key"),
+    ),
+    "too many fraction bits": ("bits = 8", "bits = 13", ("[data.inputs] fraction_bits", "0 to 12", "13")),
+    "rows of outputs for classes": ('"y"', '"rows"', ("number the classes", 'targets = "values"')),
+    "other count of features": ("features = 2", "features = 4", ("[40, 2]", "set features = 2")),
 }
 
 
@@ -326,6 +375,52 @@ def test_blob_over_the_limit_says_how_many_samples_fit(folder: Path) -> None:
     size = prepare_text(folder).spec.data_size
     with pytest.raises(JobFileError, match=rf"{size} bytes.*at most {size - 1}.*at most about 35"):
         prepare_text(folder, limit=size - 1)
+
+
+@pytest.mark.parametrize(
+    ("data", "parts"),
+    [
+        (b"", ("job.toml", "is empty", "examples/")),
+        (b" \n\n", ("job.toml", "is empty")),
+        (JOB.encode().replace(b"Small", b"Sm\xe4ll"), ("line 1", "0xe4", "save the job file as UTF-8")),
+        (JOB.encode("utf-16"), ("0xff", "UTF-8")),
+        (b"\x00\x01\x02", ("not valid TOML", "line 1")),
+        (b"PK\x03\x04 not a job file", ("not valid TOML", "line 1")),
+        (b"#" * (1 << 16) + b"#", ("over 65536 bytes", "names its data")),
+    ],
+)
+def test_file_that_is_no_job_file_is_named(folder: Path, data: bytes, parts: tuple[str, ...]) -> None:
+    (folder / "job.toml").write_bytes(data)
+    with pytest.raises(JobFileError) as error:
+        load_job_file(folder / "job.toml")
+    assert [part for part in parts if part not in str(error.value)] == [], str(error.value)
+
+
+def test_folder_as_a_job_file_is_named(folder: Path) -> None:
+    with pytest.raises(JobFileError, match=r"is a folder; expected a job file, such as .*job\.toml"):
+        load_job_file(folder)
+
+
+def test_byte_order_mark_and_other_line_ends_change_nothing(folder: Path) -> None:
+    plain = prepare_text(folder)
+    (folder / "job.toml").write_bytes(b"\xef\xbb\xbf" + JOB.replace("\n", "\r\n").encode())
+    assert hash_spec(prepare(load_job_file(folder / "job.toml"), LIMIT)) == hash_spec(plain)
+
+
+def test_values_too_large_to_centre_are_refused_and_not_made_constant(folder: Path) -> None:
+    x = 1.7e9 + np.arange(80, dtype=np.float64).reshape(40, 2)  # seconds since 1970: 2^39 in units of 2^-8
+    np.savez(folder / "a.npz", x=x, y=np.arange(40) % 3)
+    with pytest.raises(JobFileError, match=r"80 of 80 values of 'x' are outside"):
+        prepare_text(folder)
+
+
+def test_wrong_classes_name_row_and_range(folder: Path) -> None:
+    for wrong in (0.5, -1.0):
+        y = np.zeros(40)
+        y[7] = wrong
+        np.savez(folder / "a.npz", x=np.zeros((40, 2)), y=y)
+        with pytest.raises(JobFileError, match=rf"a\.npz: 'y', row 7 .*class {wrong:g}; expected .* 0 to 2"):
+            prepare_text(folder)
 
 
 def test_missing_job_file_is_named(tmp_path: Path) -> None:
