@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import runpy
 import subprocess
 import sys
@@ -252,6 +253,23 @@ def test_prediction_from_the_checkpoint_is_the_engines(
     ).argmax(axis=1)
     held = prepared.parts.holdout
     assert int((guesses[held] == classes[held]).sum()) == score_holdout(prepared, weights).right
+
+
+def test_snippet_of_the_tutorial_counts_what_the_engine_counts(prepared: PreparedJob, tmp_path: Path) -> None:
+    weights = train(prepared, rounds=1)
+    (tmp_path / "result").mkdir()
+    checkpoint = write_checkpoint(make_task(prepared.spec), weights, {})
+    (tmp_path / "result" / "checkpoint.safetensors").write_bytes(checkpoint)
+    (tmp_path / "scaling.json").write_text(json.dumps(describe_scaling(prepared)))
+    (tmp_path / "examples").symlink_to(EXAMPLES)
+    page = (EXAMPLES.parent / "docs" / "tutorial-table.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == f"{score_holdout(prepared, weights).right} of 149 held-out rows right\n", (
+        done.stderr
+    )
 
 
 def test_scaling_command_writes_one_line_a_key_and_names_mistakes(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from training.blob import decode_blob
 from training.engine import Engine
 from training.errors import TrainingError
 from training.holdout import score_holdout
+from training.jobfile import Section
 from training.jobs import JobFileError, PreparedJob, load_job_file, make_task, prepare
 from training.quantise import Integers, get_stored_limit
 from training.rates import convert_rate, get_rate
@@ -84,6 +85,18 @@ def hash_spec(prepared: PreparedJob) -> str:
 
 
 # --- the examples -----------------------------------------------------------------------------------------------------
+
+
+def test_every_key_of_a_job_file_is_in_the_docs(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: set[str] = set()
+    expect = Section.expect
+    monkeypatch.setattr(Section, "expect", lambda self, names: known.update(names) or expect(self, names))
+    for name in SPECS:
+        load_job_file(EXAMPLES / f"{name}.toml")
+    known -= {"name", "objective", "data", "split", "rule", "market", "X", "Y"}
+    assert len(known) > 30
+    text = (EXAMPLES.parent / "docs" / "job-files.md").read_text()
+    assert sorted(key for key in known if f"`{key}`" not in text) == []
 
 
 def test_example_data_is_the_pinned_copy() -> None:
