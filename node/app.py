@@ -265,6 +265,7 @@ async def _run_services(
             wallet=wallet,
             stop=stop.request,
         )
+        nursery.start_soon(context.pulse.run)
         port: int = await nursery.start(serve_api, context, API_HOST, settings.api_port)
         _write_node_file(settings, transport, port)
         print(f"ready http://127.0.0.1:{port}", flush=True)

@@ -16,6 +16,7 @@ from ledger.mempool import Mempool
 from ledger.transactions import Transaction
 from node.p2p.transport import Transport
 from node.rpc.job_views import Tallies
+from node.services.pulse import Pulse
 from node.wallet import Wallet
 from node.worker.client import PreparedReply
 
@@ -121,6 +122,7 @@ class ApiContext:
     version: str = field(default_factory=get_version)
     started_s: float = field(default_factory=trio.current_time)
     tallies: Tallies = field(default_factory=Tallies)
+    pulse: Pulse = field(default_factory=Pulse)
     sending: trio.Lock = field(
         default_factory=trio.Lock
     )  # between a nonce's choice and its transaction's admission

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -99,7 +100,7 @@ async def get_status(context: ApiContext, request: Request) -> Json:
 
     shown = await context.read(read)
     mining = {"enabled": context.miner.enabled, "runs": stats.runs, "runs_per_s": stats.runs_per_s}
-    worker = context.worker
+    worker, lag = context.worker, context.pulse.measure()
     return shown | {
         "name": context.name,
         "version": context.version,
@@ -112,6 +113,7 @@ async def get_status(context: ApiContext, request: Request) -> Json:
         "mining": mining | {"blocks": stats.blocks, "slot": shown.pop("slot")},
         "worker": {"alive": worker.alive, "restarts": worker.restarts, "path": worker.path},
         "uptime_s": trio.current_time() - context.started_s,
+        "loop_lag_ms": asdict(lag) if lag else None,
         "parked": progress.parked,
     }
 

@@ -35,7 +35,7 @@ BLOCK_FIELDS = words(
 POINT_FIELDS = words("height round version loss_before loss_after loss scale tickets weights_cid block")
 STATUS_FIELDS = words(
     "name chain chain_id version peer_id addresses api head genesis state sync peers mining worker mempool wallet jobs"
-    " uptime_s parked"
+    " uptime_s parked loop_lag_ms"
 )
 SUBMITTED_FIELDS = words(
     "id txid title objective data_cid data_bytes train judge spec_sha256 escrow burn fee from"
