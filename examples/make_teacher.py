@@ -36,7 +36,7 @@ def make_teacher() -> dict[str, NDArray[np.int8] | NDArray[np.int16]]:
 def draw(label: str, shape: tuple[int, ...], bits: int) -> NDArray[np.float64]:
     """Integers of so many bits, sign included, from the seed's stream of that name."""
     drawn = make_uniform(open_stream(SEED, label), int(np.prod(shape)), bits)
-    return drawn.numpy().reshape(shape).astype(np.float64)
+    return drawn.reshape(shape).astype(np.float64)
 
 
 def main() -> None:

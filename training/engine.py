@@ -25,8 +25,6 @@ from training.objectives.base import (
     check_range,
     compute_work,
     count_parameters,
-    load_product_weights,
-    make_float,
 )
 from training.objectives.registry import get_objective
 from training.paths import ExactPath, FusedPath, PortablePath
@@ -42,7 +40,7 @@ SPLIT_FACTOR = 4  # a judging split of at most this many samples' sizes is looke
 WEIGHT_BITS = 20  # of initial weights, in master units
 HEARTBEATS_CACHED = 4
 CACHE_BYTES = 256 * 2**20
-SCORED_SAMPLES = 64  # at a time, when classes are predicted
+SCORED_SAMPLES = 1024  # at a time, when classes are predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ class Engine:
         _check_sample(task.sample, data.judge.count)
         _check_settlement(objective, task.sample, data.judge.count)
         size = count_parameters(objective)
-        weights = make_uniform(open_stream(task.init_seed, "weights"), size, WEIGHT_BITS).numpy()
+        weights = make_uniform(open_stream(task.init_seed, "weights"), size, WEIGHT_BITS)
         return TaskFacts(work, _to_bytes(weights), data.train.count, data.judge.count, size)
 
     # --- tickets ------------------------------------------------------------------------------------------------------
@@ -212,11 +210,11 @@ class Engine:
             raise BadInput(
                 f"inputs: {expected} integers within +-{DATA.limit} a sample expected, got {inputs.shape}"
             )
-        products = load_product_weights(objective, _read_weights(weights, objective))
+        start = _read_weights(weights, objective)
         classes = [np.zeros(0, np.int64)]
         for first in range(0, len(flat), SCORED_SAMPLES):
             chunk = flat[first : first + SCORED_SAMPLES].astype(np.int16)
-            scores = objective.compute_scores(products, make_float(chunk), make_float(keys)).numpy()
+            scores = self._path.compute_scores(objective, chunk, keys, start)
             classes.append(scores.argmax(1))  # numpy promises the first of equals
         return np.concatenate(classes)
 

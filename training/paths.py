@@ -1,13 +1,15 @@
 """The two ways to compute the same integers: portable torch operations, and compiled kernels."""
 
-from collections.abc import Iterator
-from typing import Protocol
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from training.exact.counter import make_dither, make_noise
 from training.exact.grids import DATA, MASTER, make_product_weights, saturate
+from training.exact.late import torch
 from training.exact.trace import Trace
 from training.objectives.base import (
     MAX_FUSED_SAMPLES,
@@ -17,10 +19,14 @@ from training.objectives.base import (
     Outcome,
     Ticket,
     load_product_weights,
+    make_float,
     scale_rates,
     split_weights,
 )
-from training.splits import Split
+from training.splits import Shorts, Split
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PORTABLE_SAMPLES = 64  # at a time, when losses are summed
 
@@ -34,6 +40,11 @@ class ExactPath(Protocol):
     def sum_losses(self, objective: Objective, split: Split, weights: Integers, indices: Integers) -> int:
         """The sum of exact losses of some samples."""
 
+    def compute_scores(
+        self, objective: Objective, inputs: Shorts, keys: Shorts, weights: Integers
+    ) -> Integers:
+        """Exact outputs per class of compact inputs, summed over tokens: [N, c]."""
+
 
 class FusedPath:
     """Compiled kernels, one per run."""
@@ -45,6 +56,11 @@ class FusedPath:
         chunks = _chunk(indices, MAX_FUSED_SAMPLES)
         return sum(objective.sum_losses_fused(split, weights, chunk) for chunk in chunks)
 
+    def compute_scores(
+        self, objective: Objective, inputs: Shorts, keys: Shorts, weights: Integers
+    ) -> Integers:
+        return objective.compute_scores_fused(inputs, keys, weights)
+
 
 class PortablePath:
     """torch operations of the allow-list: for machines without a compiler, and to test the kernels against."""
@@ -52,7 +68,7 @@ class PortablePath:
     def run(self, objective: Objective, split: Split, weights: Integers, ticket: Ticket) -> Outcome:
         batch = objective.make_batch(split, ticket.indices)
         start = torch.from_numpy(weights)
-        dithered = saturate(start + make_dither(ticket.dither_stream, len(start)), MASTER.p)
+        dithered = saturate(start + torch.from_numpy(make_dither(ticket.dither_stream, len(start))), MASTER.p)
         trace = Trace()
         end = dithered.to(torch.float64)
         rates = scale_rates(objective, ticket.rates)
@@ -81,9 +97,17 @@ class PortablePath:
             total += int(objective.compute_losses(products, objective.make_batch(split, chunk)).sum().item())
         return total
 
+    def compute_scores(
+        self, objective: Objective, inputs: Shorts, keys: Shorts, weights: Integers
+    ) -> Integers:
+        products, keys_ce = load_product_weights(objective, weights), make_float(keys)
+        chunks = [make_float(inputs[chunk]) for chunk in _chunk(np.arange(len(inputs)), PORTABLE_SAMPLES)]
+        scores = [objective.compute_scores(products, chunk, keys_ce).numpy() for chunk in chunks]
+        return np.concatenate(scores).astype(np.int64)
+
 
 def _add_noise(inputs: Tensor, stream: int) -> Tensor:
-    noise = make_noise(stream, inputs.numel()).view(inputs.shape)
+    noise = torch.from_numpy(make_noise(stream, inputs.numel())).view(inputs.shape)
     return saturate(inputs + noise.to(torch.float64), DATA.p)
 
 

@@ -69,7 +69,7 @@ def draw_tensor(name: str, shape: tuple[int, ...], bits: int) -> BlobTensor:
 
 
 def draw_integers(name: str, shape: tuple[int, ...], bits: int) -> np.ndarray:
-    return make_uniform(open_stream(SEED, name), prod(shape), bits).numpy().reshape(shape)
+    return make_uniform(open_stream(SEED, name), prod(shape), bits).reshape(shape)
 
 
 def saturate_weights(weights: bytes) -> bytes:

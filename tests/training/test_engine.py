@@ -1,6 +1,8 @@
 """What a node may ask of the engine, and what it is refused."""
 
 import hashlib
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -230,5 +232,18 @@ def test_self_test_passes(path: selftest.Path) -> None:
 
 def test_self_test_names_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selftest, "EXP_DIGEST", "something else")
-    with pytest.raises(SelfTestFailed, match="'exp' failed: something else expected"):
+    with pytest.raises(SelfTestFailed, match=r"'exp \(portable\)' failed: something else expected"):
         selftest.check_machine("portable")
+
+
+COMPILED = """
+import sys
+from training.exact.selftest import check_machine
+check_machine("fused")
+sys.exit("torch" in sys.modules)
+"""
+
+
+def test_compiled_path_runs_settles_and_predicts_without_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr

@@ -100,7 +100,7 @@ def test_noise_and_dither_are_the_portable_ones(first: int, count: int) -> None:
     assert out[place : place + count].tolist() == expected.tolist()
     limit = 2**27 - 1
     weights = np.full(count, limit, np.int64)
-    dithered = np.minimum(limit, limit + counter.make_dither(77, count).numpy())
+    dithered = np.minimum(limit, limit + counter.make_dither(77, count))
     assert (elements.dither_weights(weights, np.uint64(77), limit) == dithered).all()
 
 

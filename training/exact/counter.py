@@ -1,15 +1,18 @@
 """Counter-based randomness: splitmix64's output function over words of a hashed stream (section 7)."""
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from training.hashing import compute_tagged_hash
 
+Words = NDArray[np.uint64]
+Integers = NDArray[np.int64]
 GAMMA = 0x9E3779B97F4A7C15
 MULTIPLIER_1 = 0xBF58476D1CE4E5B9
 MULTIPLIER_2 = 0x94D049BB133111EB
 WORD = 1 << 64
 NIBBLES = 16  # of a word
+U_GAMMA = np.uint64(GAMMA)
 DITHER_UNITS = 1 << 8  # master units of one unit of dither: one step of the grid that products read
 
 
@@ -41,45 +44,39 @@ def draw_sample(stream: int, population: int, count: int) -> list[int]:
     return drawn
 
 
-# --- the same over tensors ------------------------------------------------------------------------------------------
+# --- the same over arrays -------------------------------------------------------------------------------------------
 
 
-def make_signed(word: int) -> int:
-    """A u64 as the int64 with the same bits."""
-    return word - WORD if word >= WORD // 2 else word
+def mix_words(z: Words) -> Words:
+    """`mix` on arrays of words."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(MULTIPLIER_1)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(MULTIPLIER_2)
+    return z ^ (z >> np.uint64(31))
 
 
-def mix_words(z: Tensor) -> Tensor:
-    """`mix` on int64 tensors that hold the bits of u64 words. Shifts are arithmetic, hence the masks."""
-    z = (z ^ ((z >> 30) & ((1 << 34) - 1))) * make_signed(MULTIPLIER_1)
-    z = (z ^ ((z >> 27) & ((1 << 37) - 1))) * make_signed(MULTIPLIER_2)
-    return z ^ ((z >> 31) & ((1 << 33) - 1))
+def make_words(stream: int, count: int) -> Words:
+    """The first `count` words of a stream."""
+    return mix_words(np.arange(1, count + 1, dtype=np.uint64) * U_GAMMA + np.uint64(stream))
 
 
-def make_words(stream: int, count: int) -> Tensor:
-    """The first `count` words of a stream, as int64 with the same bits."""
-    steps = torch.arange(1, count + 1, dtype=torch.int64) * make_signed(GAMMA)
-    return mix_words(steps + make_signed(stream))
-
-
-def make_nibbles(stream: int, count: int) -> Tensor:
+def make_nibbles(stream: int, count: int) -> Integers:
     """The first `count` nibbles of a stream, least significant of each word first."""
     words = make_words(stream, (count + NIBBLES - 1) // NIBBLES)
-    shifts = torch.arange(0, 4 * NIBBLES, 4, dtype=torch.int64)
-    return ((words[:, None] >> shifts) & 15).flatten()[:count]
+    shifts = np.arange(0, 4 * NIBBLES, 4, dtype=np.uint64)
+    return ((words[:, None] >> shifts) & np.uint64(15)).flatten()[:count].astype(np.int64)
 
 
-def make_dither(stream: int, count: int) -> Tensor:
+def make_dither(stream: int, count: int) -> Integers:
     """Master units added to the weights at the start of a ticket."""
     return ((make_nibbles(stream, count) & 7) - 4) * DITHER_UNITS
 
 
-def make_noise(stream: int, count: int) -> Tensor:
+def make_noise(stream: int, count: int) -> Integers:
     """Data units added to the inputs of one step."""
     return make_nibbles(stream, count) - 8
 
 
-def make_uniform(stream: int, count: int, bits: int, first: int = 0) -> Tensor:
+def make_uniform(stream: int, count: int, bits: int, first: int = 0) -> Integers:
     """Integers in -2^(bits-1) .. 2^(bits-1) - 1 from the low bits of words `first`, `first` + 1, ... ."""
     words = make_words(stream, first + count)[first:]
-    return (words & ((1 << bits) - 1)) - (1 << (bits - 1))
+    return (words & np.uint64((1 << bits) - 1)).astype(np.int64) - (1 << (bits - 1))

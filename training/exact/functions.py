@@ -1,9 +1,14 @@
 """exp and softmax from additions, multiplications and divisions in a fixed order (section 9.1)."""
 
-import math
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+import math
+from typing import TYPE_CHECKING
+
+from training.exact.late import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LOG2_E = 1 / 0.6931471805599453
 LN2_HIGH = 0.693359375  # 355 / 512: times a small integer it is exact

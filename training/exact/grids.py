@@ -3,12 +3,16 @@
 An integer n on a grid stands for n * 2^-f, with |n| < 2^p. Tensors hold the integers themselves, in float64.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from training.errors import BudgetExceeded
+from training.exact.late import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PRODUCT_BITS = 50  # float64 is exact to 53; three bits are kept for blocked and fused summation
 MASTER_TO_PRODUCT_BITS = 8

@@ -6,37 +6,45 @@ numbers flushed to zero, a full loss and full tickets of both objectives.
 
 import hashlib
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from training.blob import BlobTensor, encode_blob
 from training.engine import Engine, Run, Task
 from training.errors import SelfTestFailed
-from training.exact.counter import make_uniform, mix, mix_words, open_stream
-from training.exact.functions import exp, softmax
-from training.exact.grids import PRODUCT_BITS
-from training.exact.trace import Trace
+from training.exact.counter import GAMMA, WORD, make_uniform, mix, mix_words, open_stream
+from training.exact.grids import DATA, PRODUCT_BITS
 from training.hashing import compute_cid
 from training.splits import NAMES
 
 Path = Literal["fused", "portable"]
+Floats = NDArray[Any]  # Any: numpy's types lose float64 in arithmetic with Python's floats
 SEED = bytes(range(32))
 HEARTBEAT_DIGEST = "7b5eb5967ac34ee5"
 ATTENTION_DIGEST = "80df7e3e77129503"
 SOFTMAX_DIGEST = "04be3a24deb3f44f"
+PREDICTIONS_DIGEST = "0dfb9baf4d700a34"
 EXP_DIGEST = "6b7ae108d16f0363"
 
 
 def check_machine(path: Path = "fused") -> None:
     """Raise SelfTestFailed unless every known answer comes out. About 100 ms once kernels are loaded."""
-    for name, check in CHECKS:
-        _require(name, check(), True)
-    _require("exp", digest_exp(), EXP_DIGEST)
+    check_primitives(path)
     _require(f"heartbeat ticket ({path})", run_heartbeat(path), HEARTBEAT_DIGEST)
     _require(f"attention_regression ticket ({path})", run_attention(path), ATTENTION_DIGEST)
     _require(f"softmax_regression ticket ({path})", run_softmax(path), SOFTMAX_DIGEST)
+    _require(f"predictions ({path})", run_predictions(path), PREDICTIONS_DIGEST)
+
+
+def check_primitives(path: Path) -> None:
+    """Raise SelfTestFailed unless this path's own primitives are right."""
+    primitives: Primitives = FusedPrimitives() if path == "fused" else PortablePrimitives()
+    for name, check in CHECKS:
+        _require(f"{name} ({path})", check(primitives), True)
+    _require("splitmix64", is_mix_published(), True)
+    _require(f"exp ({path})", digest_exp(primitives), EXP_DIGEST)
 
 
 def _require(name: str, got: object, expected: object) -> None:
@@ -51,57 +59,151 @@ def _require(name: str, got: object, expected: object) -> None:
 # --- primitives -------------------------------------------------------------------------------------------------------
 
 
-def is_product_exact() -> bool:
+class Primitives(Protocol):
+    """What tickets are made of, as a path computes it; float64 in and out."""
+
+    def multiply(self, left: Floats, right: Floats) -> Floats:
+        """left @ right, [64, 256] @ [256, 64]."""
+
+    def round(self, x: Floats) -> Floats:
+        """To integers, half to even."""
+
+    def fold(self, product: Floats) -> int:
+        """The trace of one product."""
+
+    def softmax(self, scores: Floats) -> Floats:
+        """Of one row of integers on step 2^-26, on step 2^-20."""
+
+    def exp(self, x: Floats) -> Floats:
+        """Of numbers that are zero or negative."""
+
+
+class PortablePrimitives:
+    """By torch, imported here: the compiled path does without it."""
+
+    def multiply(self, left: Floats, right: Floats) -> Floats:
+        import torch
+
+        product: Floats = torch.matmul(torch.from_numpy(left), torch.from_numpy(right)).numpy()
+        return product
+
+    def round(self, x: Floats) -> Floats:
+        import torch
+
+        rounded: Floats = torch.round(torch.from_numpy(x)).numpy()
+        return rounded
+
+    def fold(self, product: Floats) -> int:
+        import torch
+
+        from training.exact.trace import Trace
+
+        trace = Trace()
+        trace.add(torch.from_numpy(product))
+        return trace.total
+
+    def softmax(self, scores: Floats) -> Floats:
+        import torch
+
+        from training.exact.functions import softmax
+
+        shares: Floats = softmax(torch.from_numpy(scores), 26).numpy()
+        return shares
+
+    def exp(self, x: Floats) -> Floats:
+        import torch
+
+        from training.exact.functions import exp
+
+        powers: Floats = exp(torch.from_numpy(x)).numpy()
+        return powers
+
+
+class FusedPrimitives:
+    """By the kernels; compiling and loading is paid for by those who use them."""
+
+    def multiply(self, left: Floats, right: Floats) -> Floats:
+        from training.exact.fused.tile import multiply
+
+        (rows, terms), cols = left.shape, right.shape[1]
+        product = np.zeros(rows * cols)
+        flat = left.reshape(-1), right.reshape(-1)
+        multiply(product, 0, cols, flat[0], 0, terms, 1, flat[1], 0, cols, rows, cols, terms, False)
+        return product.reshape(rows, cols)
+
+    def round(self, x: Floats) -> Floats:
+        from training.exact.fused.elements import rescale
+
+        rounded = x.copy()
+        rescale(rounded, 0, rounded.size, 1.0, 2.0**50)
+        return rounded
+
+    def fold(self, product: Floats) -> int:
+        from training.exact.fused.elements import fold
+
+        return int(fold(product, 0, 1, product.size, product.size, 0))
+
+    def softmax(self, scores: Floats) -> Floats:
+        from training.exact.fused.elements import softmax
+
+        shares = scores.copy()
+        softmax(shares, 1, shares.size, shares.size, 2.0**-26)
+        return shares
+
+    def exp(self, x: Floats) -> Floats:
+        from training.exact.fused.elements import exp
+
+        return np.array([exp(value) for value in x])
+
+
+def is_product_exact(primitives: Primitives) -> bool:
     """The largest operands the bit budget allows, summed with both signs over 256 terms."""
     bits = (PRODUCT_BITS - 8) // 2
     largest = float((1 << bits) - 1)
-    left = torch.full((64, 256), largest, dtype=torch.float64)
+    left = np.full((64, 256), largest)
     left[1::2] *= -1.0
     left[:, ::3] -= 1.0
-    right = torch.full((256, 64), largest, dtype=torch.float64)
-    exact = left.to(torch.int64).numpy() @ right.to(torch.int64).numpy()
-    return bool((torch.matmul(left, right).to(torch.int64).numpy() == exact).all())
+    right = np.full((256, 64), largest)
+    exact = left.astype(np.int64) @ right.astype(np.int64)
+    return bool((primitives.multiply(left, right).astype(np.int64) == exact).all())
 
 
-def is_rounding_half_even() -> bool:
-    halves = torch.arange(-70, 71, dtype=torch.float64) + 0.5
-    rounded = torch.round(halves).to(torch.int64)
-    return bool(((rounded % 2 == 0) & ((rounded.to(torch.float64) - halves).abs() == 0.5)).all())
+def is_rounding_half_even(primitives: Primitives) -> bool:
+    whole = np.arange(-70, 71)
+    expected = whole + (whole & 1)  # of two neighbours the even one
+    return bool((primitives.round(whole + 0.5) == expected).all())
 
 
-def is_zero_unsigned() -> bool:
+def is_zero_unsigned(primitives: Primitives) -> bool:
     """Negative zeros must not reach a trace or a delta: both are over integers."""
-    trace, twin = Trace(), Trace()
-    trace.add(torch.tensor([-0.0, 0.0], dtype=torch.float64))
-    twin.add(torch.tensor([0.0, -0.0], dtype=torch.float64))
-    return trace.total == twin.total
+    zeros = [mix((i * GAMMA) % WORD) for i in (1, 2)]
+    signed = (np.array([-0.0, 0.0]), np.array([0.0, -0.0]))
+    return all(primitives.fold(product) == sum(zeros) % WORD for product in signed)
 
 
-def is_mix_published() -> bool:
-    """splitmix64's published first word for seed 0, by both implementations."""
-    z = 0x9E3779B97F4A7C15
-    return mix(z) == 0xE220A8397B1DCDAF and int(mix_words(torch.tensor([z - 2**64])).item()) % 2**64 == mix(z)
-
-
-def is_softmax_clear_of_small_numbers() -> bool:
+def is_softmax_clear_of_small_numbers(primitives: Primitives) -> bool:
     """Scores far apart give zeros and ones, with or without flushing small numbers to zero."""
-    scores = torch.tensor([[0.0, -(2.0**40), -(2.0**49)]], dtype=torch.float64)
-    return bool((softmax(scores, 26) == torch.tensor([[2.0**20, 0.0, 0.0]], dtype=torch.float64)).all())
+    shares = primitives.softmax(np.array([0.0, -(2.0**40), -(2.0**49)]))
+    return bool((shares == np.array([2.0**20, 0.0, 0.0])).all())
 
 
-CHECKS: tuple[tuple[str, Callable[[], bool]], ...] = (
+CHECKS: tuple[tuple[str, Callable[[Primitives], bool]], ...] = (
     ("matrix product at the bit budget", is_product_exact),
     ("rounding half to even", is_rounding_half_even),
     ("negative zero", is_zero_unsigned),
-    ("splitmix64", is_mix_published),
     ("softmax of distant scores", is_softmax_clear_of_small_numbers),
 )
 
 
-def digest_exp() -> str:
+def is_mix_published() -> bool:
+    """splitmix64's published first word for seed 0, by both implementations."""
+    return mix(GAMMA) == 0xE220A8397B1DCDAF and int(mix_words(np.array([GAMMA], np.uint64))[0]) == mix(GAMMA)
+
+
+def digest_exp(primitives: Primitives) -> str:
     """exp over its whole range, as bits."""
-    x = torch.arange(-40960, 1, dtype=torch.float64) * 2.0**-10
-    return hashlib.sha256(exp(x).numpy().view("<i8").tobytes()).hexdigest()[:16]
+    x = np.arange(-40960, 1) * 2.0**-10
+    return hashlib.sha256(primitives.exp(x).view("<i8").tobytes()).hexdigest()[:16]
 
 
 # --- tickets ----------------------------------------------------------------------------------------------------------
@@ -113,30 +215,53 @@ def run_heartbeat(path: Path) -> str:
 
 def run_attention(path: Path) -> str:
     """Positional tokens and class targets, sizes that fill no vector, weights at their limits, then a settlement."""
-    return _run_task("attention_regression", (3, 5, 7, 1, 1), (3, 5), 7, ((3, 12), (3, 12)), path)
+    return _run_task(*_make_attention(path))
 
 
 def run_softmax(path: Path) -> str:
     """With keys and row targets."""
-    return _run_task("softmax_regression", (9, 5, 3, 0), (9,), 5, ((3, 9),), path)
+    return _run_task(*_make_softmax(path))
 
 
-def _run_task(
-    objective: str,
-    params: tuple[int, ...],
-    inputs: tuple[int, ...],
-    outputs: int,
-    rates: tuple[tuple[int, int], ...],
-    path: Path,
-) -> str:
-    blob = _make_blob(inputs, outputs, keys=objective == "softmax_regression")
+def run_predictions(path: Path) -> str:
+    """Classes of a few samples, by both objectives."""
+    attention, task, weights = _make_attention(path)
+    softmax, keyed, more = _make_softmax(path)
+    values = make_uniform(open_stream(SEED, "predictions"), 16 * 15, 16)
+    values = np.clip(values, -DATA.limit, DATA.limit)
+    classes = [
+        attention.predict(task, weights, values.reshape(16, 3, 5)),
+        softmax.predict(keyed, more, values[: 16 * 9].reshape(16, 9)),
+    ]
+    return hashlib.sha256(np.concatenate(classes).astype("u1").tobytes()).hexdigest()[:16]
+
+
+Problem = tuple[Engine, Task, bytes]
+
+
+def _make_attention(path: Path) -> Problem:
+    blob = _make_blob((3, 5), 7, keys=False)
+    return _make_problem("attention_regression", (3, 5, 7, 1, 1), blob, ((3, 12), (3, 12)), path)
+
+
+def _make_softmax(path: Path) -> Problem:
+    return _make_problem("softmax_regression", (9, 5, 3, 0), _make_blob((9,), 5, keys=True), ((3, 9),), path)
+
+
+def _make_problem(
+    objective: str, params: tuple[int, ...], blob: bytes, rates: tuple[tuple[int, int], ...], path: Path
+) -> Problem:
     task = Task(objective, params, compute_cid(blob), len(blob), SEED, 2, 11, rates, 16)
     engine = Engine(lambda _: blob, path)
     weights = np.frombuffer(engine.inspect(task).weights, "<i8").copy()
     weights[::7] = 2**27 - 1
     weights[3::7] = -(2**27 - 1)
-    run = engine.run(task, weights.astype("<i8").tobytes(), SEED)
-    settled = engine.settle(task, weights.astype("<i8").tobytes(), [run.delta, run.delta], SEED)
+    return engine, task, weights.astype("<i8").tobytes()
+
+
+def _run_task(engine: Engine, task: Task, weights: bytes) -> str:
+    run = engine.run(task, weights, SEED)
+    settled = engine.settle(task, weights, [run.delta, run.delta], SEED)
     return _summarise(run, settled.weights, repr(settled.losses).encode())
 
 
@@ -145,16 +270,16 @@ def _make_blob(inputs: tuple[int, ...], outputs: int, *, keys: bool) -> bytes:
     for name in NAMES:
         stream = open_stream(SEED, name)
         if name.endswith("inputs"):
-            values = make_uniform(stream, 16 * int(np.prod(inputs)), 16).numpy().reshape(16, *inputs)
+            values = make_uniform(stream, 16 * int(np.prod(inputs)), 16).reshape(16, *inputs)
             tensors.append(BlobTensor(name, 12, np.clip(values, -32767, 32767).astype("<i2")))
         elif keys:
-            values = make_uniform(stream, 16 * outputs, 14).numpy().reshape(16, outputs)
+            values = make_uniform(stream, 16 * outputs, 14).reshape(16, outputs)
             tensors.append(BlobTensor(name, 12, values.astype("<i2")))
         else:
-            values = make_uniform(stream, 16, 8).numpy() % outputs
+            values = make_uniform(stream, 16, 8) % outputs
             tensors.append(BlobTensor(name, 0, values.astype("u1")))
     if keys:
-        values = make_uniform(open_stream(SEED, "keys"), outputs * 3, 14).numpy().reshape(outputs, 3)
+        values = make_uniform(open_stream(SEED, "keys"), outputs * 3, 14).reshape(outputs, 3)
         tensors.append(BlobTensor("keys", 12, values.astype("<i2")))
     return encode_blob(tensors)
 

@@ -1,9 +1,16 @@
 """The trace: a sum over every exact product of a run, which no shortcut knows without computing them (section 7)."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
-from training.exact.counter import GAMMA, WORD, make_signed, mix_words
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.exact.counter import U_GAMMA, WORD, mix_words
+from training.exact.late import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Trace:
@@ -15,11 +22,10 @@ class Trace:
 
     def add(self, product: Tensor) -> None:
         """Fold one product's exact integers, row-major, before they are rescaled or saturated."""
-        x = product.contiguous().to(torch.int64).flatten()
-        index = torch.arange(self.count + 1, self.count + 1 + x.numel(), dtype=torch.int64)
-        folded = mix_words(x + index * make_signed(GAMMA))
-        self.total = (self.total + int(folded.sum().item())) % WORD
-        self.count += x.numel()
+        x = product.contiguous().to(torch.int64).flatten().numpy().view(np.uint64)
+        index = np.arange(self.count + 1, self.count + 1 + x.size, dtype=np.uint64)
+        self.total = (self.total + int(mix_words(x + index * U_GAMMA).sum())) % WORD
+        self.count += x.size
 
 
 def fold(product: Tensor, trace: Trace | None) -> Tensor:

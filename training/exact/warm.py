@@ -4,11 +4,19 @@ import time
 from collections.abc import Callable
 
 from training.exact.fused.compiler import choose_cache_folder
-from training.exact.selftest import run_attention, run_heartbeat, run_softmax
+from training.exact.selftest import (
+    check_primitives,
+    run_attention,
+    run_heartbeat,
+    run_predictions,
+    run_softmax,
+)
 
 KERNELS: tuple[tuple[str, Callable[[], object]], ...] = (
     ("attention_regression", lambda: run_attention("fused")),
     ("softmax_regression", lambda: run_softmax("fused")),
+    ("primitives", lambda: check_primitives("fused")),
+    ("predictions", lambda: run_predictions("fused")),
     ("heartbeat", lambda: run_heartbeat("fused")),
 )
 

@@ -3,17 +3,18 @@
 Shapes: N samples, L tokens, d features, c outputs, M = N * L rows.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from training.errors import TaskRefused
 from training.exact.functions import softmax
 from training.exact.grids import ATTENTION, DATA, WEIGHT, Grid, Product, rescale, saturate
+from training.exact.late import torch
 from training.exact.trace import Trace, fold
 from training.objectives.base import (
     Batch,
@@ -28,6 +29,9 @@ from training.objectives.base import (
     sum_squares,
 )
 from training.splits import Layout, Shorts, Split
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 QUERY = Grid(14, 20)
 CONTEXT = Grid(14, 18)
@@ -169,6 +173,11 @@ class AttentionRegression:
 
         params = self._kernel_params()
         return int(attention.sum_losses(params, split.inputs, split.rows, split.labels, indices, weights))
+
+    def compute_scores_fused(self, inputs: Shorts, keys: Shorts, weights: Integers) -> Integers:
+        outputs = self.compute_outputs_fused(inputs, weights)
+        scores: Integers = outputs.reshape(-1, self.tokens, self.outputs).sum(1)
+        return scores
 
     def compute_outputs_fused(self, inputs: Shorts, weights: Integers) -> Integers:
         """V of compact inputs [N, L * w], as [N, L * c] on step 2^-20."""

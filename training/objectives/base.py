@@ -4,19 +4,23 @@ Adding one is one file that fills this protocol and one line in the registry. `e
 allowed operations only; `native` ones are free to use anything, nothing they return is ever compared.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from training.errors import TaskRefused
 from training.exact.grids import Product, make_product_weights
+from training.exact.late import torch
 from training.exact.trace import Trace
 from training.splits import Layout, Shorts, Split
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Integers = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -101,6 +105,9 @@ class Objective(Protocol):
 
     def sum_losses_fused(self, split: Split, weights: Integers, indices: Integers) -> int:
         """The sum of exact losses of at most MAX_FUSED_SAMPLES samples."""
+
+    def compute_scores_fused(self, inputs: Shorts, keys: Shorts, weights: Integers) -> Integers:
+        """What compute_scores gives, by the compiled kernels, as int64."""
 
     def native_loss(self, weights: Sequence[Tensor], batch: Batch) -> Tensor:
         """The sum of losses in floating point, differentiable, for training by any method. Weights and data in units

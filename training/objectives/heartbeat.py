@@ -4,10 +4,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from training.exact.counter import make_uniform, open_stream
-from training.exact.grids import DATA, rescale
+from training.exact.grids import DATA
+from training.exact.integers import shift_half_even
 from training.objectives.attention_regression import OUTPUT, AttentionRegression
 from training.objectives.base import (
     Integers,
@@ -43,19 +43,20 @@ def make_heartbeat(parent: bytes, *, fused: bool) -> Heartbeat:
     inputs = _make_inputs(parent)
     teacher = _make_teacher(parent)
     if fused:
-        outputs = torch.from_numpy(OBJECTIVE.compute_outputs_fused(inputs, teacher)).to(torch.float64)
+        outputs = OBJECTIVE.compute_outputs_fused(inputs, teacher)
     else:
         products = load_product_weights(OBJECTIVE, teacher)
-        outputs = OBJECTIVE.compute_outputs(products, OBJECTIVE.expand(make_float(inputs))).flatten(1)
-    rows = rescale(outputs, OUTPUT.f, DATA).to(torch.int16).numpy()
+        expanded = OBJECTIVE.expand(make_float(inputs))
+        outputs = OBJECTIVE.compute_outputs(products, expanded).flatten(1).numpy().astype(np.int64)
+    rows = np.clip(shift_half_even(outputs, OUTPUT.f - DATA.f), -DATA.limit, DATA.limit).astype(np.int16)
     weights = make_uniform(open_stream(parent, "heartbeat/weights"), count_parameters(OBJECTIVE), WEIGHT_BITS)
-    return Heartbeat(Split(inputs, rows, NO_LABELS, NO_KEYS), weights.numpy())
+    return Heartbeat(Split(inputs, rows, NO_LABELS, NO_KEYS), weights)
 
 
 def _make_inputs(parent: bytes) -> Shorts:
     size = OBJECTIVE.tokens * OBJECTIVE.width
     entries = make_uniform(open_stream(parent, "heartbeat/inputs"), SAMPLES * size, INPUT_BITS)
-    return entries.view(SAMPLES, size).numpy().astype(np.int16)
+    return entries.reshape(SAMPLES, size).astype(np.int16)
 
 
 def _make_teacher(parent: bytes) -> Integers:
@@ -63,4 +64,4 @@ def _make_teacher(parent: bytes) -> Integers:
     size_x, size_y = (int(np.prod(shape)) for shape in OBJECTIVE.shapes)
     x = make_uniform(stream, size_x, TEACHER_X_BITS)
     y = make_uniform(stream, size_y, TEACHER_Y_BITS, first=size_x)
-    return torch.cat([x, y]).numpy()
+    return np.concatenate([x, y])

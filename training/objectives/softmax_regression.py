@@ -3,16 +3,17 @@
 Shapes: N samples, d inputs, c outputs, e features of a key (0: no keys, the scores are A X).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from training.exact.functions import softmax
 from training.exact.grids import ATTENTION, DATA, WEIGHT, Grid, Product, rescale, saturate
+from training.exact.late import torch
 from training.exact.trace import Trace, fold
 from training.objectives.base import (
     Batch,
@@ -26,7 +27,10 @@ from training.objectives.base import (
     scale_rates,
     sum_squares,
 )
-from training.splits import Layout, Split
+from training.splits import NO_LABELS, NO_ROWS, Layout, Shorts, Split
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 QUERY = Grid(14, 20)
 RESIDUAL = Grid(20, 24)
@@ -142,6 +146,15 @@ class SoftmaxRegression:
 
         data = (split.inputs, split.rows, split.labels, split.keys)
         return int(kernels.sum_losses(self._kernel_params(), *data, indices, weights))
+
+    def compute_scores_fused(self, inputs: Shorts, keys: Shorts, weights: Integers) -> Integers:
+        from training.exact.fused import softmax as kernels
+
+        data = (inputs, NO_ROWS, NO_LABELS, keys)
+        scores: Integers = kernels.compute_outputs(
+            self._kernel_params(), *data, np.arange(len(inputs)), weights
+        )
+        return scores
 
     def _kernel_params(self) -> Integers:
         return np.array([self.inputs, self.outputs, self.key_features, self.indexed], np.int64)
