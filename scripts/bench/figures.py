@@ -1,7 +1,7 @@
 """What every benchmark shares: options, timing side by side, figures, a table, and a JSON file.
 
 A figure is a median with its spread. What is compared runs in turns in one process, round after round, and a ratio
-is taken within each round: so noise of a busy machine falls on both.
+is taken within each round: so the noise of a busy machine falls on both.
 """
 
 from __future__ import annotations
@@ -167,7 +167,11 @@ def read_cpu_model() -> str:
 
 
 def interleave(works: Mapping[str, Work], rounds: int, least_s: float = 0.02) -> dict[str, list[float]]:
-    """Return seconds per call, one value a round for each: all in turns, each as often as fills `least_s`."""
+    """Return seconds per call, one value a round for each: all in turns, each as often as fills `least_s`.
+
+    Seconds of this thread's processor time: what others do on the machine costs only shared caches. So the works must
+    stay in the thread.
+    """
     calls = {name: count_calls(work, least_s) for name, work in works.items()}
     names = list(works)
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -181,16 +185,16 @@ def interleave(works: Mapping[str, Work], rounds: int, least_s: float = 0.02) ->
 
 def count_calls(work: Work, least_s: float) -> int:
     work()
-    begin_s = time.perf_counter()
+    begin_s = time.thread_time()
     work()
-    return max(1, int(least_s / max(1e-9, time.perf_counter() - begin_s)))
+    return max(1, int(least_s / max(1e-9, time.thread_time() - begin_s)))
 
 
 def time_calls(work: Work, calls: int) -> float:
-    begin_s = time.perf_counter()
+    begin_s = time.thread_time()
     for _ in range(calls):
         work()
-    return (time.perf_counter() - begin_s) / calls
+    return (time.thread_time() - begin_s) / calls
 
 
 def divide(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:

@@ -37,8 +37,8 @@ def draw_sample(stream: int, population: int, count: int) -> list[int]:
     """`count` distinct numbers below `population`, in drawn order: a Fisher-Yates shuffle cut short."""
     moved: dict[int, int] = {}
     drawn = []
-    for i in range(count):
-        j = i + ((get_word(stream, i) * (population - i)) >> 64)
+    for i, word in enumerate(make_words(stream, count).tolist()):
+        j = i + ((word * (population - i)) >> 64)
         drawn.append(moved.get(j, j))
         moved[j] = moved.get(i, i)
     return drawn
