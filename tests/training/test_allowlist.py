@@ -27,7 +27,8 @@ TORCH_CALLS = {
     "arange", "cat", "clamp", "from_numpy", "full_like", "round", "split", "zeros",
 }  # fmt: skip
 TENSOR_CALLS = {
-    "amax", "astype", "contiguous", "reshape", "tolist", "flatten", "item", "numel", "numpy", "sum", "to", "transpose", "view",
+    "amax", "astype", "contiguous", "reshape", "tolist", "flatten", "item", "numel", "numpy",
+    "sum", "to", "transpose", "view",
 }  # fmt: skip
 # Methods and functions of plain Python, numpy on integers, and this package's own.
 NUMPY_CALLS = {"array", "zeros", "uint64", "prod", "arange", "clip", "concatenate"}
