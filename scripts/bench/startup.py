@@ -1,0 +1,113 @@
+"""How long until something happens: four nodes to a block that all know, the command line, the demo to its target.
+
+Kernels are compiled already, as set-up leaves them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from figures import ROOT, Report, finish, parse_options
+from nodes import wait_for_height
+
+from node.testnet.environment import node_environment
+from node.testnet.network import Testnet
+
+CLI = (str(Path(sys.executable).with_name("gradientcoin")),)
+NODES = 4
+TIMEOUT_S = 120.0
+DEMO_TIMEOUT_S = 900.0
+NETWORK_AIM_S = 10.0
+CLI_AIM_MS = 80.0
+DEMO_AIM_S = 180.0
+CHECK = "from training.exact.selftest import check_machine; check_machine('fused')"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse_options("startup", __doc__, arguments)
+    report = Report("startup", options.seed, options.quick)
+    measure_cli(report, 3 if options.quick else 21)
+    measure_training(report, 1 if options.quick else 5)
+    measure_network(report, options.seed, 1 if options.quick else 5)
+    if not options.quick:
+        measure_demo(report, options.seed)
+    report.notes.append("wall time: everything else that runs on the machine counts")
+    finish(report, options)
+
+
+def measure_cli(report: Report, rounds: int) -> None:
+    """`--help` and `status` without a node, each beside an interpreter that does nothing."""
+    with tempfile.TemporaryDirectory() as folder:  # no network under it
+        commands = {
+            "python -c pass": (sys.executable, "-c", "pass"),
+            "gradientcoin --help": (*CLI, "--help"),
+            "gradientcoin status": (*CLI, "status", "--node", folder),
+        }
+        times: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(rounds):
+            for name, command in commands.items():
+                times[name].append(time_command(command, Path(folder)))
+    bare = times.pop("python -c pass")
+    report.add("python -c pass", bare, "ms")
+    for name, values in times.items():
+        over = [value - own for value, own in zip(values, bare, strict=True)]
+        report.add(f"{name}, over the interpreter's own", over, "ms", at_most=CLI_AIM_MS)
+
+
+def time_command(command: Sequence[str], folder: Path) -> float:
+    """Milliseconds until a command has ended, whatever it says."""
+    begin_s = time.perf_counter()
+    subprocess.run(command, cwd=folder, capture_output=True, timeout=TIMEOUT_S)
+    return (time.perf_counter() - begin_s) * 1e3
+
+
+def measure_training(report: Report, rounds: int) -> None:
+    """What a training process does before it says that it is ready: imports, kernels, self-test."""
+    times = []
+    for _ in range(rounds):
+        begin_s = time.perf_counter()
+        subprocess.run([sys.executable, "-c", CHECK], env=node_environment(), check=True, timeout=TIMEOUT_S)
+        times.append(time.perf_counter() - begin_s)
+    report.add("a training process until it is ready", times, "s")
+
+
+def measure_network(report: Report, seed: str, rounds: int) -> None:
+    ready, known = [], []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(prefix="gradientcoin-bench-") as folder:
+            directory = Path(folder, "net")
+            try:
+                begin_s = time.perf_counter()
+                up = (*CLI, "testnet", "up", "-n", str(NODES), "--seed", seed, "--dir", str(directory))
+                subprocess.run(up, check=True, capture_output=True, timeout=TIMEOUT_S)
+                ready.append(time.perf_counter() - begin_s)
+                wait_for_height(Testnet.load(directory), 1, TIMEOUT_S)
+                known.append(time.perf_counter() - begin_s)
+            finally:
+                down = (*CLI, "testnet", "down", "--dir", str(directory))
+                subprocess.run(down, capture_output=True, timeout=TIMEOUT_S)
+    report.add(f"testnet up -n {NODES}, until it returns", ready, "s")
+    report.add(
+        f"testnet up -n {NODES}, until all know a block", known, "s", at_most=NETWORK_AIM_S,
+        floor="two starts one after the other (node 0 first), and a block's interval of 1 s",
+    )  # fmt: skip
+
+
+def measure_demo(report: Report, seed: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="gradientcoin-bench-") as folder:
+        file = Path(folder, "demo.json")
+        command = (str(ROOT / "scripts" / "demo"), "--seed", seed, "--json", str(file))
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=DEMO_TIMEOUT_S)
+        seconds = json.loads(file.read_text())["seconds"]
+    report.add_one("scripts/demo, from up to target", seconds["target"], "s", at_most=DEMO_AIM_S)
+    report.add_one("scripts/demo, the whole of it", seconds["total"], "s")
+
+
+if __name__ == "__main__":
+    main()
