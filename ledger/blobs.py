@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from ledger.errors import LedgerError, MissingBlobs
-from ledger.hashing import check_cid, cid_of, cid_text
+from ledger.errors import DecodeError, LedgerError, MissingBlobs
+from ledger.hashing import check_cid, cid_of, cid_text, parse_cid_text
 
 SHARD_CHARS = 2  # of the CID's end: 1024 folders keep each small
 
@@ -62,6 +63,29 @@ class BlobStore:
             path.unlink(missing_ok=True)  # fetched again like one that was never held
             raise MissingBlobs([cid])
         return blob
+
+    def remove(self, cid: bytes) -> None:
+        """Remove a blob, if it is held."""
+        self.path_of(cid).unlink(missing_ok=True)
+
+    def sweep(self, is_wanted: Callable[[bytes], bool]) -> int:
+        """Remove blobs that are not wanted and halves of writes that a crash left; return how many files went.
+
+        Only while nothing writes to the store.
+        """
+        gone = 0
+        for path in self._root.glob("*/*"):
+            if not _is_blob_of(path, is_wanted):
+                path.unlink(missing_ok=True)
+                gone += 1
+        return gone
+
+
+def _is_blob_of(path: Path, is_wanted: Callable[[bytes], bool]) -> bool:
+    try:
+        return is_wanted(parse_cid_text(path.name))
+    except DecodeError:
+        return False
 
 
 def _is_whole(path: Path, cid: bytes) -> bool:

@@ -209,7 +209,7 @@ class Chain:
         with self._storage.transaction():
             for entry in evicted:
                 self._storage.delete_block(entry.hash)
-            self._storage.put_block(row, block.encode())
+            self._storage.put_block(row, block.encode(), _name_sidecars(block, self.params))
         for entry in evicted:
             self.index.remove(entry.hash)
         self.index.add(header)
@@ -356,6 +356,10 @@ class Chain:
             found.append(self._load_header(block_hash))
         return found
 
+    def is_sidecar(self, cid: bytes) -> bool:
+        """Get whether a kept block refers to a blob; one that none refers to may go."""
+        return self._storage.is_sidecar(cid)
+
     def find_transaction(self, txid: bytes) -> tuple[int, int] | None:
         """Return (height, position) of a transaction in the main chain."""
         return self._storage.find_transaction(txid)
@@ -367,6 +371,13 @@ class Chain:
 
     def list_settlements(self, job_id: bytes) -> list[SettlementRecord]:
         return [decode_settlement(*row) for row in self._storage.load_settlements(job_id)]
+
+
+def _name_sidecars(block: Block, params: ChainParams) -> list[bytes]:
+    try:
+        return [cid for cid, _ in list_sidecars(block, params)]
+    except InvalidBlock:  # found out again when the block connects; nothing is fetched for it
+        return []
 
 
 def _check_state_root(header: Header, root: bytes) -> None:

@@ -49,6 +49,10 @@ class Mempool:
     def transactions(self) -> list[Transaction]:
         return list(self._by_id.values())
 
+    def list_sidecars(self) -> set[bytes]:
+        """Return the CIDs of the blobs that waiting transactions bring."""
+        return {cid for tx in self._by_id.values() for cid, _ in sidecars_of(tx, self._rules.params)}
+
     def next_nonce(self, state: State, address: bytes) -> int:
         """Return the account nonce a sender's next transaction must have."""
         nonce = Overlay(state).get_account(address).nonce

@@ -7,7 +7,7 @@ The state table always belongs to the block named by `tip`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,13 @@ from ledger.errors import LedgerError
 from ledger.keys import SIGNATURE_BYTES
 
 SIGNATURE_OFFSET = 1 + 3 + HEADER_BYTES + 2  # in an encoded block: heads of array, header and signature
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE blocks (hash BLOB PRIMARY KEY, height INTEGER NOT NULL, parent BLOB NOT NULL, header BLOB NOT NULL,
                      body BLOB NOT NULL, invalid INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE sidecars (cid BLOB NOT NULL, block BLOB NOT NULL, PRIMARY KEY (cid, block)) WITHOUT ROWID;
+CREATE INDEX sidecars_by_block ON sidecars (block);
 CREATE TABLE main (height INTEGER PRIMARY KEY, hash BLOB NOT NULL);
 CREATE TABLE undo (hash BLOB PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -75,11 +77,14 @@ class Storage:
 
     # blocks
 
-    def put_block(self, row: BlockRow, body: bytes) -> None:
+    def put_block(self, row: BlockRow, body: bytes, sidecars: Iterable[bytes] = ()) -> None:
+        """Keep a block, and that it refers to these blobs (CIDs)."""
         self.db.execute(
             "INSERT OR IGNORE INTO blocks VALUES (?, ?, ?, ?, ?, ?)",
             (row.hash, row.height, row.parent, row.header, body, row.invalid),
         )
+        rows = [(cid, row.hash) for cid in sidecars]
+        self.db.executemany("INSERT OR IGNORE INTO sidecars VALUES (?, ?)", rows)
 
     def get_body(self, block_hash: bytes) -> bytes | None:
         return self._one("SELECT body FROM blocks WHERE hash = ?", block_hash)
@@ -96,6 +101,11 @@ class Storage:
 
     def delete_block(self, block_hash: bytes) -> None:
         self.db.execute("DELETE FROM blocks WHERE hash = ?", (block_hash,))
+        self.db.execute("DELETE FROM sidecars WHERE block = ?", (block_hash,))
+
+    def is_sidecar(self, cid: bytes) -> bool:
+        """Get whether a stored block, on the main chain or off it, refers to a blob."""
+        return self._one("SELECT block FROM sidecars WHERE cid = ? LIMIT 1", cid) is not None
 
     def iterate_blocks(self) -> Iterator[BlockRow]:
         """Yield all blocks, parents before children."""

@@ -220,7 +220,10 @@ async def _open_chain(
     storage: Storage | None = None
     try:
         storage = open_storage(settings.data_dir / "chain.sqlite")
-        yield Chain(storage, blobs, genesis, worker)
+        chain = Chain(storage, blobs, genesis, worker)
+        swept = blobs.sweep(chain.is_sidecar)  # what transactions brought that were never mined
+        log.info("opened at height %d, %d unused files of blobs removed", chain.head.height, swept)
+        yield chain
     except LedgerError as error:
         raise UserError(f"the ledger cannot be used: {error}", "", Exit.DAMAGED) from error
     finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol, TypeVar
@@ -33,6 +34,8 @@ class ChainAccess(Protocol):
     async def call(self, fn: Callable[[Chain], T]) -> T: ...
 
     async def submit_transaction(self, tx: Transaction) -> None: ...
+
+    def hold_blobs(self, cids: Iterable[bytes]) -> AbstractAsyncContextManager[None]: ...
 
 
 class Trainer(Protocol):

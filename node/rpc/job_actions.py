@@ -64,8 +64,9 @@ async def submit_job(context: ApiContext, fields: Fields) -> Json:
     """Turn a job file and its data into a submission."""
     ready = await prepare(context, fields)
     job = ready.job
-    await context.chain.call(lambda chain: context.chain.blobs.put(job.blob))
-    tx = await send_body(context, ready.payers, lambda chain: make_submission(chain, job))
+    async with context.chain.hold_blobs([job.spec.data_cid]):
+        await context.chain.call(lambda chain: chain.blobs.put(job.blob))
+        tx = await send_body(context, ready.payers, lambda chain: make_submission(chain, job))
     payer = next(account for account in ready.payers if account.keypair.public == tx.sender)
     assert isinstance(tx.body, SubmitJob)
     paid = {"escrow": str(tx.body.escrow), "fee": str(tx.fee), "from": payer.name}

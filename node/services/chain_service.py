@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import trio
@@ -18,6 +19,7 @@ from ledger.chain import Added, Chain
 from ledger.errors import LedgerError
 from ledger.mempool import Mempool
 from ledger.transactions import Transaction
+from node.services.loose_blobs import LooseBlobs
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class ChainService:
         self.blobs: BlobStore = chain.blobs
         self.mempool = Mempool(chain.rules)
         self.clock = clock
+        self.loose_blobs = LooseBlobs()
         self._limiter = trio.CapacityLimiter(1)
         self._changed = trio.Event()
         self.on_transaction: list[TransactionHook] = []
@@ -79,6 +82,7 @@ class ChainService:
         if added.connected:
             returned = [tx for old in reversed(added.disconnected) for tx in old.transactions]
             self.mempool.update(chain.state, chain.head.height + 1, returned)
+            self.loose_blobs.collect(chain, self.mempool)
         return added
 
     async def submit_transaction(self, tx: Transaction) -> None:
@@ -89,8 +93,23 @@ class ChainService:
 
     async def add_transaction(self, tx: Transaction) -> None:
         """Admit a transaction whose signature was checked."""
-        await self.call(lambda chain: self.mempool.add(tx, chain.state, chain.head.height + 1))
+        await self.call(lambda chain: self._admit(chain, tx))
         self._announce_change()
+
+    def _admit(self, chain: Chain, tx: Transaction) -> None:
+        self.mempool.add(tx, chain.state, chain.head.height + 1)
+        self.loose_blobs.collect(chain, self.mempool)  # those of what it replaced
+
+    @asynccontextmanager
+    async def hold_blobs(self, cids: Iterable[bytes]) -> AsyncIterator[None]:
+        """Store blobs and admit their transaction in here; afterwards only those that are needed stay."""
+        held = tuple(cids)
+        await self.call(lambda _: self.loose_blobs.hold(held))
+        try:
+            yield
+        finally:
+            self.loose_blobs.release(held)
+            await self.call(lambda chain: self.loose_blobs.collect(chain, self.mempool))
 
     async def select_transactions(self) -> tuple[Transaction, ...]:
         """Return what the next block may carry."""

@@ -189,19 +189,24 @@ class Gossip:
             return await self._ban(peer_id, f"transaction: {error}")
         if not await trio.to_thread.run_sync(verify_signature, tx, self._chain_id):
             return await self._ban(peer_id, f"transaction {tx.txid.hex()[:12]}: bad signature")
-        for attempt in range(2):
-            try:
-                await self._chain.add_transaction(tx)
-                return Verdict.ACCEPT
-            except MissingBlobs as error:
-                if attempt or not await self._fetcher.fetch_blobs(error.cids, peer_id):
-                    return Verdict.IGNORE
-            except FalseTrial as error:  # its relayer had to find out as well
-                return await self._ban(peer_id, f"transaction {tx.txid.hex()[:12]}: {error}")
-            except (InvalidTransaction, MempoolFull) as error:
-                log.debug("transaction %s: %s", tx.txid.hex()[:12], error)
-                return Verdict.IGNORE
-            except LedgerError as error:
-                log.warning("transaction %s was not judged: %s", tx.txid.hex()[:12], error)
-                return Verdict.IGNORE
+        try:
+            await self._admit(tx, peer_id)
+            return Verdict.ACCEPT
+        except FalseTrial as error:  # its relayer had to find out as well
+            return await self._ban(peer_id, f"transaction {tx.txid.hex()[:12]}: {error}")
+        except (InvalidTransaction, MempoolFull, MissingBlobs) as error:
+            log.debug("transaction %s: %s", tx.txid.hex()[:12], error)
+        except LedgerError as error:
+            log.warning("transaction %s was not judged: %s", tx.txid.hex()[:12], error)
         return Verdict.IGNORE
+
+    async def _admit(self, tx: Transaction, peer_id: str) -> None:
+        """Admit a transaction; its data are fetched only once all that can be said without them is right."""
+        try:
+            await self._chain.add_transaction(tx)
+            return
+        except MissingBlobs as error:
+            cids = error.cids
+        async with self._chain.hold_blobs(cids):
+            await self._fetcher.fetch_blobs(cids, peer_id)
+            await self._chain.add_transaction(tx)

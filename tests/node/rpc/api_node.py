@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
@@ -49,6 +49,10 @@ class FakeChainService:
 
     async def submit_transaction(self, tx: Transaction) -> None:
         self.mempool.add(tx, self.chain.state, self.chain.head.height + 1)
+
+    @asynccontextmanager
+    async def hold_blobs(self, cids: Iterable[bytes]) -> AsyncIterator[None]:
+        yield
 
 
 @dataclass
