@@ -6,7 +6,7 @@ Writes belong inside the chain's database transaction. Source: docs/protocol.md,
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ledger.blocks import HEARTBEAT, Block
 from ledger.errors import LedgerError
@@ -63,21 +63,17 @@ def load_delta(storage: Storage, seed: bytes) -> bytes:
     return zlib.decompress(delta)
 
 
-def prune(
-    storage: Storage, entries: Mapping[bytes, bytes], active: Iterable[bytes], head: int, keep: int
-) -> None:
-    """Drop deltas, and weights older than a job's last `keep` versions.
+def prune(storage: Storage, entries: Mapping[bytes, bytes], head: int, keep: int) -> None:
+    """Drop deltas, and all weights but each job's own and the last `keep` versions it left behind.
 
-    Jobs of one initial seed share their first weights, so no job's pruning may take what another one needs.
+    So those of a branch that lost go as well. Jobs of one initial seed share their first weights.
     """
     storage.delete_deltas_below(head - DELTAS_KEPT)
-    stale = {cid for job_id in active for cid in storage.list_replaced(job_id, keep, PRUNE_EVERY)}
-    if not stale:
-        return
+    stale = set(storage.list_weights())
     for key, value in entries.items():
         if key[0] == JOB:
             stale.discard(decode_job(value).weights)
-            stale.difference_update(storage.list_replaced(key[1:], 0, keep))
+            stale.difference_update(storage.list_replaced(key[1:], keep))
     for cid in stale:
         storage.delete_weights(cid)
 

@@ -240,8 +240,8 @@ class Chain:
                     self._connect(block)
                     connected.append(block)
                 if any(e.height % PRUNE_EVERY == 0 for e in branch):
-                    state, keep = self._state, self.params.versions_kept
-                    prune(self._storage, state.entries(), state.active_jobs, self.head.height, keep)
+                    keep = self.params.versions_kept
+                    prune(self._storage, self._state.entries(), self.head.height, keep)
         except (InvalidHeader, InvalidBlock):
             self._mark_invalid(entry.hash)
             raise

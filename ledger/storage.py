@@ -154,13 +154,16 @@ class Storage:
     def delete_weights(self, cid: bytes) -> None:
         self.db.execute("DELETE FROM weights WHERE cid = ?", (cid,))
 
-    def list_replaced(self, job_id: bytes, skip: int, limit: int) -> list[bytes]:
-        """Return the weights that the job's settlements replaced, newest first, without the first `skip`."""
+    def list_weights(self) -> list[bytes]:
+        return [row[0] for row in self.db.execute("SELECT cid FROM weights")]
+
+    def list_replaced(self, job_id: bytes, limit: int) -> list[bytes]:
+        """Return the weights that the job's last settlements replaced, newest first."""
         query = (
             "SELECT replaced FROM settlements WHERE job = ? AND replaced IS NOT NULL"
-            " ORDER BY height DESC LIMIT ? OFFSET ?"
+            " ORDER BY height DESC LIMIT ?"
         )
-        return [row[0] for row in self.db.execute(query, (job_id, limit, skip))]
+        return [row[0] for row in self.db.execute(query, (job_id, limit))]
 
     def put_delta(self, seed: bytes, height: int, data: bytes) -> None:
         self.db.execute("INSERT OR REPLACE INTO deltas VALUES (?, ?, ?)", (seed, height, data))

@@ -210,6 +210,22 @@ def test_pruning_spares_weights_that_another_job_shares(tmp_path: Path) -> None:
     _weights_are_kept(builder)
 
 
+def test_weights_of_a_branch_that_lost_go_with_the_next_pruning(tmp_path: Path) -> None:
+    builder = ChainBuilder(tmp_path, PRUNING)
+    job = builder.open_job()
+    builder.mine_to(30)
+    lost = {s.settlement.new_weights for s in builder.chain.list_settlements(job) if s.height > 12}
+    other = builder.fork(12)
+    _grow(other, 48, random.Random(7))
+    for height in range(13, 49):
+        builder.add(other.block_at(height))
+    lost -= {s.settlement.new_weights for s in builder.chain.list_settlements(job)}
+    assert len(lost) >= 2
+    assert not lost & set(builder.storage.list_weights())
+    assert len(builder.storage.list_weights()) <= PRUNING.params.versions_kept + 1
+    _weights_are_kept(builder)
+
+
 def _sign_over(node: ChainBuilder, block: Block, **changes: object) -> Block:
     """Return a block whose ticket is right for a header with other work fields."""
     work = dataclasses.replace(block.header.work, **changes)  # type: ignore[arg-type]
