@@ -9,7 +9,8 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from ledger.blocks import HEARTBEAT, Block
-from ledger.errors import LedgerError
+from ledger.errors import DamagedData, LedgerError
+from ledger.hashing import check_cid
 from ledger.history import TicketPlace, encode_settlement
 from ledger.index import BlockIndex, Entry
 from ledger.records import JOB, decode_job
@@ -53,6 +54,8 @@ def load_weights(storage: Storage, cid: bytes) -> bytes:
     weights = storage.get_weights(cid)
     if weights is None:
         raise LedgerError(f"weights {cid.hex()} are not kept any more")
+    if not check_cid(cid, weights):
+        raise DamagedData(f"weights {cid.hex()} are not what was written")
     return weights
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from ledger.errors import DecodeError, LedgerError, MissingBlobs
+from ledger.errors import DecodeError, DiskFailed, LedgerError, MissingBlobs
 from ledger.hashing import check_cid, cid_of, cid_text, parse_cid_text
 
 SHARD_CHARS = 2  # of the CID's end: 1024 folders keep each small
@@ -59,6 +59,8 @@ class BlobStore:
             blob = path.read_bytes()
         except FileNotFoundError:
             raise MissingBlobs([cid]) from None
+        except OSError as error:
+            raise DiskFailed(f"{path}: {error.strerror}") from error
         if not check_cid(cid, blob):
             path.unlink(missing_ok=True)  # fetched again like one that was never held
             raise MissingBlobs([cid])

@@ -30,7 +30,14 @@ from ledger.blocks import (
     verify_header_signature,
 )
 from ledger.difficulty import next_target, threshold
-from ledger.errors import InvalidBlock, InvalidHeader, LedgerError, MissingBlobs, UnknownParent
+from ledger.errors import (
+    DamagedData,
+    InvalidBlock,
+    InvalidHeader,
+    LedgerError,
+    MissingBlobs,
+    UnknownParent,
+)
 from ledger.genesis import Genesis
 from ledger.history import SettlementRecord, decode_settlement
 from ledger.index import BlockIndex, Entry
@@ -101,22 +108,40 @@ class Chain:
             self._create()
         elif stored != self.genesis.encode():
             raise LedgerError("the database belongs to another chain: use its own data directory")
-        for row in self._storage.iterate_blocks():
-            self.index.add(decode_header(row.header), bool(row.invalid))
-        self._load_head()
         try:
+            self._load_index()
+            self._load_head()
+            self._check_head()
             check_supply(self._state.entries().items())
-        except InvalidBlock as error:
-            raise LedgerError(f"the database is damaged: {error}") from error
+        except (LedgerError, LookupError, ValueError, TypeError, OverflowError) as error:
+            reason = str(error) if isinstance(error, LedgerError) else f"unreadable rows ({error!r})"
+            raise DamagedData(f"the database is damaged: {reason}") from error
+
+    def _load_index(self) -> None:
+        for row in self._storage.iterate_blocks():
+            entry = self.index.add(decode_header(row.header), bool(row.invalid))
+            if (entry.hash, entry.height) != (row.hash, row.height):
+                raise DamagedData(f"the header of block {row.hash.hex()} is another's")
 
     def _load_head(self) -> None:
         self._state = State(self._storage.load_state())
         self.index.main = [self.genesis.chain_id, *(h for _, h in self._storage.iterate_main())]
 
+    def _check_head(self) -> None:
+        """Check that the main chain is one, and the state the one that was written with its head."""
+        main = self.index.main
+        for height in range(1, len(main)):
+            entry = self.index[main[height]]
+            if entry.parent != main[height - 1] or entry.invalid:
+                raise DamagedData(f"block {height} of the main chain does not follow the one before it")
+        if self._storage.get_meta("state") != self.head.hash + self._state.root:
+            raise DamagedData(f"the state is not the one written at height {self.head.height}")
+
     def _create(self) -> None:
         with self._storage.transaction():
             self._storage.put_state(dict(genesis_state(self.genesis).entries()))
             self._storage.put_meta("genesis", self.genesis.encode())
+            self._storage.put_meta("state", self.genesis.chain_id + genesis_state(self.genesis).root)
 
     # judging headers
 
@@ -239,6 +264,7 @@ class Chain:
                     block = self._load_block(entry.hash)
                     self._connect(block)
                     connected.append(block)
+                self._storage.put_meta("state", tip.hash + self._state.root)
                 if any(e.height % PRUNE_EVERY == 0 for e in branch):
                     keep = self.params.versions_kept
                     prune(self._storage, self._state.entries(), self.head.height, keep)
@@ -317,20 +343,23 @@ class Chain:
     def _load_undo(self, block_hash: bytes) -> Undo:
         data = self._storage.get_undo(block_hash)
         if data is None:
-            raise LedgerError(f"undo of {block_hash.hex()} is missing: the database is damaged")
+            raise DamagedData(f"undo of block {block_hash.hex()} is missing")
         return decode_undo(data)
 
     def _load_block(self, block_hash: bytes) -> Block:
         block = self.get_block(block_hash)
         if block is None:
-            raise LedgerError(f"block {block_hash.hex()} is missing: the database is damaged")
+            raise DamagedData(f"block {block_hash.hex()} is missing")
         return block
 
     def _load_header(self, block_hash: bytes) -> tuple[Header, bytes]:
         row = self._storage.get_signed_header(block_hash)
         if row is None:
-            raise LedgerError(f"block {block_hash.hex()} is missing: the database is damaged")
-        return decode_header(row[0]), row[1]
+            raise DamagedData(f"block {block_hash.hex()} is missing")
+        header = decode_header(row[0])
+        if header.hash != block_hash:
+            raise DamagedData(f"the header of block {block_hash.hex()} is another's")
+        return header, row[1]
 
     def get_block(self, block_hash: bytes) -> Block | None:
         data = self.get_block_bytes(block_hash)

@@ -38,6 +38,18 @@ class UnknownParent(LedgerError):
     """The block's parent is not held, so nothing can be said about the block yet."""
 
 
+class StorageFailed(LedgerError):
+    """Our own disk failed: nothing is said about a block or a peer, and the node cannot go on."""
+
+
+class DiskFailed(StorageFailed):
+    """A file cannot be written or read: the disk is full, over its quota, read-only, held by another, or failing."""
+
+
+class DamagedData(StorageFailed):
+    """What is on the disk is not what was written there."""
+
+
 class MissingBlobs(LedgerError):
     """Sidecars of the block are not held; the block is parked until they are."""
 

@@ -1,22 +1,30 @@
 """The ledger's database: one SQLite file, one connection, one transaction a block.
 
 Only rows and bytes are known here, no rules. WAL with synchronous=FULL: a block that was acknowledged is on the disk.
-The state table always belongs to the block named by `tip`.
+The state table always belongs to the last block of the main chain. What a reader could not tell from damage by
+itself is stored with its CRC-32: SQLite notices few flipped bits.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.blocks import HEADER_BYTES
-from ledger.errors import LedgerError
+from ledger.errors import DamagedData, DiskFailed, LedgerError, StorageFailed
 from ledger.keys import SIGNATURE_BYTES
 
-SIGNATURE_OFFSET = 1 + 3 + HEADER_BYTES + 2  # in an encoded block: heads of array, header and signature
+# What reads and writes here and of blobs raise; text of a damaged schema cannot even be decoded.
+STORAGE_ERRORS = (sqlite3.DatabaseError, OSError, UnicodeDecodeError)
+CRC_BYTES = 4
+SIGNATURE_OFFSET = (
+    CRC_BYTES + 1 + 3 + HEADER_BYTES + 2
+)  # in a stored block: heads of array, header and signature
 SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -81,13 +89,13 @@ class Storage:
         """Keep a block, and that it refers to these blobs (CIDs)."""
         self.db.execute(
             "INSERT OR IGNORE INTO blocks VALUES (?, ?, ?, ?, ?, ?)",
-            (row.hash, row.height, row.parent, row.header, body, row.invalid),
+            (row.hash, row.height, row.parent, row.header, _seal(body), row.invalid),
         )
         rows = [(cid, row.hash) for cid in sidecars]
         self.db.executemany("INSERT OR IGNORE INTO sidecars VALUES (?, ?)", rows)
 
     def get_body(self, block_hash: bytes) -> bytes | None:
-        return self._one("SELECT body FROM blocks WHERE hash = ?", block_hash)
+        return self._sealed("SELECT body FROM blocks WHERE hash = ?", block_hash)
 
     def get_signed_header(self, block_hash: bytes) -> tuple[bytes, bytes] | None:
         """Return a block's header and signature without reading its transactions."""
@@ -126,10 +134,10 @@ class Storage:
     # undo and state
 
     def put_undo(self, block_hash: bytes, data: bytes) -> None:
-        self.db.execute("INSERT OR REPLACE INTO undo VALUES (?, ?)", (block_hash, data))
+        self.db.execute("INSERT OR REPLACE INTO undo VALUES (?, ?)", (block_hash, _seal(data)))
 
     def get_undo(self, block_hash: bytes) -> bytes | None:
-        return self._one("SELECT data FROM undo WHERE hash = ?", block_hash)
+        return self._sealed("SELECT data FROM undo WHERE hash = ?", block_hash)
 
     def delete_undo(self, block_hash: bytes) -> None:
         self.db.execute("DELETE FROM undo WHERE hash = ?", (block_hash,))
@@ -166,10 +174,10 @@ class Storage:
         return [row[0] for row in self.db.execute(query, (job_id, limit))]
 
     def put_delta(self, seed: bytes, height: int, data: bytes) -> None:
-        self.db.execute("INSERT OR REPLACE INTO deltas VALUES (?, ?, ?)", (seed, height, data))
+        self.db.execute("INSERT OR REPLACE INTO deltas VALUES (?, ?, ?)", (seed, height, _seal(data)))
 
     def get_delta(self, seed: bytes) -> bytes | None:
-        return self._one("SELECT data FROM deltas WHERE seed = ?", seed)
+        return self._sealed("SELECT data FROM deltas WHERE seed = ?", seed)
 
     def get_delta_height(self, seed: bytes) -> int:
         row = self.db.execute("SELECT height FROM deltas WHERE seed = ?", (seed,)).fetchone()
@@ -184,7 +192,7 @@ class Storage:
         self, job_id: bytes, height: int, block_hash: bytes, data: bytes, replaced: bytes | None
     ) -> None:
         """Keep a settlement; `replaced` is the CID of the weights it moved, None if they stayed."""
-        row = (job_id, height, block_hash, data, replaced)
+        row = (job_id, height, block_hash, _seal(data, _place(height, block_hash)), replaced)
         self.db.execute("INSERT INTO settlements VALUES (?, ?, ?, ?, ?)", row)
 
     def delete_settlements(self, block_hash: bytes, height: int) -> None:
@@ -193,7 +201,8 @@ class Storage:
     def load_settlements(self, job_id: bytes) -> list[tuple[int, bytes, bytes]]:
         """Return (height, block hash, data) of a job's settlements, oldest first."""
         query = "SELECT height, block, data FROM settlements WHERE job = ? ORDER BY height"
-        return list(self.db.execute(query, (job_id,)))
+        rows = self.db.execute(query, (job_id,))
+        return [(height, block, _unseal(data, _place(height, block))) for height, block, data in rows]
 
     def put_transaction(self, txid: bytes, height: int, position: int) -> None:
         self.db.execute("INSERT OR REPLACE INTO transactions VALUES (?, ?, ?)", (txid, height, position))
@@ -207,13 +216,33 @@ class Storage:
         row: tuple[int, int] | None = self.db.execute(query, (txid,)).fetchone()
         return row
 
+    def _sealed(self, query: str, key: object) -> bytes | None:
+        data = self._one(query, key)
+        return None if data is None else _unseal(data)
+
     def _one(self, query: str, key: object) -> bytes | None:
         row = self.db.execute(query, (key,)).fetchone()
         return None if row is None else bytes(row[0])
 
 
+def _place(height: int, block_hash: bytes) -> bytes:
+    return f"{height} {block_hash.hex()}".encode()
+
+
+def _seal(data: bytes, place: bytes = b"") -> bytes:
+    """Return data with their checksum before them; `place` are other columns that it covers."""
+    return zlib.crc32(data, zlib.crc32(place)).to_bytes(CRC_BYTES, "big") + data
+
+
+def _unseal(stored: bytes, place: bytes = b"") -> bytes:
+    data = stored[CRC_BYTES:]
+    if stored != _seal(data, place):
+        raise DamagedData("a row of the database is not what was written: its checksum differs")
+    return data
+
+
 def open_storage(path: Path | str, durable: bool = True) -> Storage:
-    """Open or create a database; LedgerError says what is wrong with a file that is not one of ours.
+    """Open or create a database; StorageFailed says what is wrong with its file, LedgerError with its version.
 
     A database that is thrown away afterwards need not be `durable`: nothing then waits for the disk.
 
@@ -221,16 +250,46 @@ def open_storage(path: Path | str, durable: bool = True) -> Storage:
     """
     try:
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    except sqlite3.DatabaseError as error:
+        raise explain_failure(error, path) from error
+    try:
+        version = _prepare(db, durable)
+    except STORAGE_ERRORS as error:
+        db.close()
+        raise explain_failure(error, path) from error
+    if version != SCHEMA_VERSION:
+        db.close()
+        raise LedgerError(
+            f"database {path}: data version {version}, this program reads and writes version {SCHEMA_VERSION}"
+        )
+    return Storage(db)
+
+
+def _prepare(db: sqlite3.Connection, durable: bool) -> int:
+    """Return the data version; an empty database is given its tables. One of another version is left as it is."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version == 0 and db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone():
+        raise sqlite3.DatabaseError("its tables are not ours")
+    if version in (0, SCHEMA_VERSION):
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            version = SCHEMA_VERSION
-    except sqlite3.DatabaseError as error:
-        raise LedgerError(
-            f"database {path} cannot be read ({error}): move it away and let the node fetch the chain again"
-        ) from error
-    if version != SCHEMA_VERSION:
-        raise LedgerError(f"database {path}: expected data version {SCHEMA_VERSION}, got {version}")
-    return Storage(db)
+    if version == 0:
+        db.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        version = SCHEMA_VERSION
+    return version
+
+
+DISK_CODES = (
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM),
+)
+
+
+def explain_failure(error: BaseException, path: Path | str = "") -> StorageFailed:
+    """Return what one of STORAGE_ERRORS means."""
+    if isinstance(error, OSError):
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return DiskFailed(f"{error.filename or path or 'a file'}: {reason}")
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF  # the rest says where
+    kind = DiskFailed if code in DISK_CODES else DamagedData
+    return kind(f"database {path}: {error}" if path else f"database: {error}")

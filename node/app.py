@@ -6,6 +6,7 @@ The only place where the parts of a node meet. Nothing here decides anything abo
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -14,8 +15,9 @@ import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,10 @@ import trio
 
 from ledger.blobs import BlobStore
 from ledger.chain import Chain
-from ledger.errors import LedgerError
+from ledger.errors import DiskFailed, LedgerError, StorageFailed
 from ledger.genesis import MAINNET_GENESIS, TESTNET_GENESIS, Genesis, local_genesis, regtest_genesis
 from ledger.jobspec import decode_spec
-from ledger.storage import Storage, open_storage
+from ledger.storage import STORAGE_ERRORS, explain_failure, open_storage
 from node.datadir import LOG_FILE, NODE_FILE, TOKEN_FILE, replace_text, write_private
 from node.exits import Exit, UserError
 from node.logs import start_logging
@@ -54,14 +56,27 @@ from node.worker.wire import Frame
 log = logging.getLogger(__name__)
 
 API_HOST = "127.0.0.1"
+DATABASE = "chain.sqlite"
 PEERS_FILE = "peers.json"
 RETRY_PARKED_S = 2.0
-EXIT_WORKER = 10  # the training process could not be kept alive
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+DISK_HINT = (
+    "make room on the disk, or see why it fails, and start the node again; nothing acknowledged is lost"
+)
 
 
 def run_daemon(settings: Settings) -> int:
     """Run a node, whose directory is locked, until it is asked to stop; the exit code says why it ended."""
-    start_logging(settings.data_dir / LOG_FILE, settings.log_level)
+    try:
+        start_logging(settings.data_dir / LOG_FILE, settings.log_level)
+        return _run_locked(settings)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise UserError(str(explain_failure(error)), DISK_HINT, Exit.DISK) from error
+
+
+def _run_locked(settings: Settings) -> int:
     try:
         return trio.run(_run, settings)
     except BaseExceptionGroup as group:
@@ -74,7 +89,7 @@ def run_daemon(settings: Settings) -> int:
 
 def _find_user_error(group: BaseExceptionGroup) -> UserError | None:
     """Return the error that is meant for the user, if nothing worse is in the group."""
-    meant, worse = group.split((UserError, ListenError, trio.Cancelled))
+    meant, worse = group.split(_is_meant_for_users)
     if worse is not None or meant is None:
         return None
     for error in _leaves(meant):
@@ -82,7 +97,15 @@ def _find_user_error(group: BaseExceptionGroup) -> UserError | None:
             return error
         if isinstance(error, ListenError):
             return UserError(str(error), "name a free address of this machine with --listen", Exit.LOCKED)
+        if isinstance(error, OSError):
+            return UserError(str(explain_failure(error)), DISK_HINT, Exit.DISK)
     return None
+
+
+def _is_meant_for_users(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in DISK_ERRORS
+    return isinstance(error, UserError | ListenError | trio.Cancelled)
 
 
 def _leaves(group: BaseExceptionGroup) -> Iterator[BaseException]:
@@ -95,13 +118,13 @@ def _leaves(group: BaseExceptionGroup) -> Iterator[BaseException]:
 
 @dataclass(slots=True)
 class Stop:
-    """The wish to stop, and the exit code it came with."""
+    """The wish to stop, and the failure that is the reason for it, if one is."""
 
     event: trio.Event
-    code: int = 0
+    why: UserError | None = None
 
-    def request(self, code: int = 0) -> None:
-        self.code = max(self.code, code)
+    def request(self, why: UserError | None = None) -> None:
+        self.why = self.why or why
         self.event.set()
 
 
@@ -116,7 +139,9 @@ async def _run(settings: Settings) -> int:
         with suppress(StoppedEarly):
             await _run_node(settings, stop)
         nursery.cancel_scope.cancel()
-    return stop.code
+    if stop.why is not None:
+        raise stop.why
+    return Exit.DONE
 
 
 async def _watch_signals(stop: Stop) -> None:
@@ -156,7 +181,8 @@ class EventRelay:
 
     def note_failure(self, why: str) -> None:
         log.error("%s", why)
-        self._later(self._stop.request, EXIT_WORKER)
+        hint = "see logs/worker.log; start the node again once the cause is gone"
+        self._later(self._stop.request, UserError(why, hint, Exit.WORKER))
 
     def _deliver(self, kind: str, arguments: Frame) -> None:
         if self.miner is not None:
@@ -201,9 +227,8 @@ async def _start_worker(worker: WorkerClient, stop: Stop) -> None:
         except WorkerFailed as error:
             failure = error
         nursery.cancel_scope.cancel()
-    if failure is not None or stop.code:
-        why = str(failure or "the training process ended; see logs/worker.log")
-        raise UserError(why, "", EXIT_WORKER) from failure
+    if failure is not None and stop.why is None:
+        raise UserError(str(failure), "", Exit.WORKER) from failure
     if stop.event.is_set():
         raise StoppedEarly
 
@@ -217,18 +242,32 @@ async def _cancel_on(event: trio.Event, scope: trio.CancelScope) -> None:
 async def _open_chain(
     settings: Settings, genesis: Genesis, blobs: BlobStore, worker: WorkerClient
 ) -> AsyncIterator[Chain]:
-    storage: Storage | None = None
-    try:
-        storage = open_storage(settings.data_dir / "chain.sqlite")
-        chain = Chain(storage, blobs, genesis, worker)
-        swept = blobs.sweep(chain.is_sidecar)  # what transactions brought that were never mined
-        log.info("opened at height %d, %d unused files of blobs removed", chain.head.height, swept)
+    with ExitStack() as stack:
+        try:
+            storage = open_storage(settings.data_dir / DATABASE)
+            stack.callback(storage.close)
+            chain = Chain(storage, blobs, genesis, worker)
+            if chain.head.height:  # an empty chain is about to be fetched, with what lies here
+                swept = blobs.sweep(chain.is_sidecar)
+                log.info("opened at height %d, %d unused files removed", chain.head.height, swept)
+        except LedgerError as error:
+            raise explain_ledger(error, settings.data_dir) from error
+        except STORAGE_ERRORS as error:
+            raise explain_ledger(explain_failure(error), settings.data_dir) from error
         yield chain
-    except LedgerError as error:
-        raise UserError(f"the ledger cannot be used: {error}", "", Exit.DAMAGED) from error
-    finally:
-        if storage is not None:
-            storage.close()
+
+
+def explain_ledger(error: LedgerError, data_dir: Path) -> UserError:
+    """Return what a ledger that cannot be used means for the user, and what to do."""
+    if isinstance(error, DiskFailed):
+        return UserError(f"the ledger cannot be read or written: {error}", DISK_HINT, Exit.DISK)
+    files = ", ".join(str(data_dir / f"{DATABASE}{ending}") for ending in ("", "-wal", "-shm"))
+    return UserError(
+        f"the ledger cannot be used: {error}",
+        f"move {files} (those that exist) away and start again: the node then fetches the chain anew from its peers; "
+        "keys and blobs are other files and stay where they are",
+        Exit.DAMAGED,
+    )
 
 
 async def _run_services(
@@ -241,7 +280,8 @@ async def _run_services(
     transport: Transport,
 ) -> None:
     names = Names.of_chain(chain.chain.genesis.chain_id)
-    fetcher = Fetcher(transport, names, chain.chain.params, chain.blobs)
+    fetcher = Fetcher(transport, names, chain)
+    chain.on_storage_failure = partial(_stop_on_failure, settings.data_dir, stop)
     importer = Importer(chain, fetcher)
     sync = Sync(chain, transport, fetcher, importer)
     gossip = Gossip(chain, transport, names, fetcher, importer, sync)
@@ -280,6 +320,12 @@ async def _run_services(
         nursery.cancel_scope.cancel()
 
 
+def _stop_on_failure(data_dir: Path, stop: Stop, failure: StorageFailed) -> None:
+    if stop.why is None:
+        log.error("the node stops: %s", failure)
+    stop.request(explain_ledger(failure, data_dir))
+
+
 def _make_keeper(settings: Settings, transport: Transport, chain_id: bytes) -> Keeper:
     book = PeerBook(transport.peer_id, random.Random(secrets.randbits(64)).uniform)
     path = settings.data_dir / PEERS_FILE
@@ -289,8 +335,15 @@ def _make_keeper(settings: Settings, transport: Transport, chain_id: bytes) -> K
         transport,
         book,
         KeeperConfig(chain_id[:8].hex()),
-        persist=lambda addresses: replace_text(path, json.dumps(addresses)),
+        persist=partial(_write_peers, path),
     )
+
+
+def _write_peers(path: Path, addresses: list[str]) -> None:
+    try:
+        replace_text(path, json.dumps(addresses))
+    except OSError as error:  # a convenience; what cannot do without the disk says so itself
+        log.warning("%s was not written: %s", path, error)
 
 
 def _read_peers(path: Path) -> list[str]:

@@ -16,6 +16,8 @@ class Exit(IntEnum):
     NO_BALANCE = 7
     DAMAGED = 8
     TIMEOUT = 9
+    WORKER = 10  # the training process cannot be started or kept alive
+    DISK = 11  # full, over its quota, read-only or failing: nothing that was acknowledged is lost
     INTERRUPTED = 130
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from node.exits import Exit, UserError
@@ -16,7 +16,14 @@ LOCK_FILE = "node.lock"
 @contextmanager
 def hold_lock(data_dir: Path) -> Iterator[None]:
     """Hold the directory for the length of the block; UserError (exit 6) if another daemon does."""
-    descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UserError(
+            f"the data directory {data_dir} cannot be written: {(error.strerror or str(error)).lower()}",
+            "mend its permissions or make room, or name another --data-dir",
+            Exit.DISK,
+        ) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -27,8 +34,9 @@ def hold_lock(data_dir: Path) -> Iterator[None]:
                 "stop that one, or name another --data-dir",
                 Exit.LOCKED,
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # the pid is for people; the lock holds on a full disk, too
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -18,6 +18,7 @@ EXIT_OF_CODE = {
     "stopping": Exit.NOT_RUNNING,
     "busy": Exit.NOT_RUNNING,
     "damaged": Exit.DAMAGED,
+    "disk": Exit.DISK,
     "timeout": Exit.TIMEOUT,
     "internal": Exit.FAILED,
 }

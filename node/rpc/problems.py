@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from ledger.errors import InvalidTransaction, LedgerError
+from ledger.errors import DiskFailed, InvalidTransaction, LedgerError
 from ledger.mempool import MempoolFull
 from ledger.work import WorkRefused
 from node.exits import UserError
@@ -30,6 +30,7 @@ STATUS_OF_CODE = {
     "stopping": 503,
     "busy": 503,
     "damaged": 500,
+    "disk": 507,
     "timeout": 504,
     "internal": 500,
 }
@@ -65,6 +66,8 @@ def problem_of(error: Exception) -> ApiProblem:
             return ApiProblem("bad_request", error.message, error.hint)
         case TransportError():
             return ApiProblem("refused", str(error), "check the address and that its node runs")
+        case DiskFailed():
+            return ApiProblem("disk", str(error), "the node stops: make room on its disk and start it again")
         case LedgerError():
             log.error("the ledger could not answer", exc_info=error)
             return ApiProblem("damaged", str(error), "stop the node and look at its log")

@@ -9,15 +9,17 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import trio
 
-from ledger.blobs import BlobStore
+from ledger.blobs import BlobStore, put_checked
 from ledger.blocks import Block
 from ledger.chain import Added, Chain
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, StorageFailed
 from ledger.mempool import Mempool
+from ledger.storage import STORAGE_ERRORS, explain_failure
 from ledger.transactions import Transaction
 from node.services.loose_blobs import LooseBlobs
 
@@ -44,10 +46,26 @@ class ChainService:
         self._limiter = trio.CapacityLimiter(1)
         self._changed = trio.Event()
         self.on_transaction: list[TransactionHook] = []
+        self.on_storage_failure: Callable[[StorageFailed], None] = lambda failure: None
 
     async def call(self, fn: Callable[[Chain], T]) -> T:
         """Run `fn(chain)` in the chain's thread."""
-        return await trio.to_thread.run_sync(fn, self.chain, limiter=self._limiter)
+        return await self._guard(partial(fn, self.chain), self._limiter)
+
+    async def put_blob(self, cid: bytes, blob: bytes) -> None:
+        """Store a blob that a peer sent for a CID; LedgerError if it is another one."""
+        await self._guard(partial(put_checked, self.blobs, cid, blob))
+
+    async def _guard(self, fn: Callable[[], T], limiter: trio.CapacityLimiter | None = None) -> T:
+        """Run `fn` in a thread; a failure of the disk is told, and raised as the StorageFailed that it is."""
+        try:
+            return await trio.to_thread.run_sync(fn, limiter=limiter)
+        except StorageFailed as error:
+            failure = error
+        except STORAGE_ERRORS as error:
+            failure = explain_failure(error)
+        self.on_storage_failure(failure)
+        raise failure
 
     async def wait_for_change(self) -> None:
         """Wait until the head or the mempool changes."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-import trio
-
-from ledger.blobs import BlobStore, put_checked
 from ledger.blocks import Block, Header, decode_block
 from ledger.codec import decode, read_bytes, read_list
 from ledger.errors import DecodeError, LedgerError
 from ledger.hashing import cid_text
-from ledger.params import ChainParams
 from node.p2p.transport import RequestError, Transport
+from node.services.chain_service import ChainService
 from node.services.messages import (
     HEADER_REPLY_BYTES,
     STATUS_BYTES,
@@ -44,12 +41,11 @@ class Fetcher:
         self,
         transport: Transport,
         names: Names,
-        params: ChainParams,
-        blobs: BlobStore,
+        chain: ChainService,
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
         self._transport, self._names = transport, names
-        self._params, self._blobs = params, blobs
+        self._chain, self._params = chain, chain.chain.params
         self._timeout_s = timeout_s
         self._turn = 0
 
@@ -90,13 +86,13 @@ class Fetcher:
         return complete
 
     async def _fetch_blob(self, cid: bytes, first: str) -> bool:
-        if self._blobs.has(cid):
+        if self._chain.blobs.has(cid):
             return True
         for peer_id in ([first] if first else []) + self._choose_others(first):
             try:
                 blob = await self._ask(peer_id, self._names.blob, cid, self._params.sidecar_limit)
                 if blob:
-                    await trio.to_thread.run_sync(put_checked, self._blobs, cid, blob)
+                    await self._chain.put_blob(cid, blob)
                     return True
             except (RequestError, LedgerError) as error:
                 log.info("blob %s from %s: %s", cid_text(cid), peer_id, error)

@@ -81,7 +81,7 @@ class Node:
     def __post_init__(self) -> None:
         self.service = ChainService(self.builder.chain, lambda: self.now_ms)
         names = Names.of_chain(self.builder.genesis.chain_id)
-        self.fetcher = Fetcher(self.transport, names, self.builder.params, self.builder.blobs, REQUEST_S)
+        self.fetcher = Fetcher(self.transport, names, self.service, REQUEST_S)
         self.importer = Importer(self.service, self.fetcher)
         self.sync = Sync(self.service, self.transport, self.fetcher, self.importer, POLL_S)
         self.gossip = Gossip(self.service, self.transport, names, self.fetcher, self.importer, self.sync)

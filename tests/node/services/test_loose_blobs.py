@@ -107,7 +107,7 @@ async def test_data_of_a_replaced_submission_go_and_those_of_the_new_one_stay(ne
         await until(lambda tx=tx: node.service.mempool.get(tx.txid))  # type: ignore[misc]
         only = node.builder.blobs.path_of(cid_in(tx, node)).name
         await until(lambda only=only: held(node) == {only})  # type: ignore[misc]
-    assert len(node.service.loose_blobs) == 1
+    await until(lambda: len(node.service.loose_blobs) == 1)
 
 
 async def test_data_of_a_submission_that_a_block_makes_impossible_go(net: Net, owner: Owner) -> None:
