@@ -33,6 +33,7 @@ from node.services.fetch import BadPeer, Fetcher
 from node.services.importer import Importer
 from node.services.messages import Announcement, Names, decode_announcement, encode_announcement
 from node.services.sync import Sync
+from node.services.turns import ReplayTurns
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Gossip:
         )
         self._completing = Tally(MAX_COMPLETING, MAX_COMPLETING_PER_PEER)
         self._relayed: BoundedSet[bytes] = BoundedSet(MAX_SEEDS)
+        self._turns = ReplayTurns(transport.is_banned)
 
     async def run(self) -> None:
         """Take part until cancelled."""
@@ -95,11 +97,16 @@ class Gossip:
             announcement = decode_announcement(data, self._params)
         except DecodeError as error:
             return await self._ban(peer_id, f"announcement: {error}")
-        header = announcement.header
+        async with self._turns.take(peer_id) as is_allowed:
+            if is_allowed:
+                return await self._judge_header(peer_id, announcement)
+        self._sync.note_behind(peer_id)  # a right header is found there
+        return Verdict.IGNORE
+
+    async def _judge_header(self, peer_id: str, announcement: Announcement) -> Verdict:
+        header, signature = announcement.header, announcement.signature
         try:
-            await self._chain.call(
-                lambda chain: chain.judge_header(header, announcement.signature, self._chain.clock())
-            )
+            await self._chain.call(lambda chain: chain.judge_header(header, signature, self._chain.clock()))
         except InvalidHeader as error:
             return await self._ban(peer_id, f"header {header.hash.hex()[:12]}: {error}")
         except (UnknownParent, CannotJudge, NotYet, MissingBlobs) as error:

@@ -12,9 +12,11 @@ from ledger.codec import encode
 from ledger.hashing import cid_of
 from ledger.params import COIN
 from ledger.transactions import SubmitJob, Transaction, decode_transaction, sign_transaction
+from node.p2p.gate import compute_message_id
 from node.services.gossip import MAX_COMPLETING_PER_PEER
 from node.services.importer import MAX_PARKED_PER_PEER
 from node.services.messages import decode_announcement, encode_announcement
+from node.services.turns import ReplayTurns
 from node.worker.client import WorkerFailed
 from tests.ledger.chain_builder import ALICE, BOB, CAROL, make_spec
 from tests.node.services.network import NAMES, BarePeer, Builder, Net, Node, forge, mine_chain, until
@@ -37,6 +39,10 @@ def damage(block: Block) -> bytes:
     damaged = [replace(first, signature=bytes(64)), *others]
     txids = [tx.txid for tx in block.transactions]
     return encode([block.header.encode(), block.signature, txids, [tx.encode() for tx in damaged]])
+
+
+def ignored_of(node: Node) -> list[bytes]:
+    return [message_id for message_id, _ in node.transport._gate._ignored._members]
 
 
 async def line_up(net: Net) -> tuple[BarePeer, Node, BarePeer]:
@@ -71,6 +77,40 @@ async def test_forged_header_bans_its_relayer_and_is_not_relayed(net: Net, tmp_p
     await honest.say_block(encode_announcement(miner.block_at(1)))
     assert await listener.hear() == encode_announcement(miner.block_at(1))
     assert len(listener.heard) == 1
+
+
+async def test_forger_costs_one_training_run_however_many_headers_it_sends(net: Net, tmp_path: Path) -> None:
+    speaker, node, _ = await line_up(net)
+    miner = mine_chain(tmp_path / "miner", 1)
+    work = miner.block_at(1).header
+    node.builder.verifier.hold()
+    runs = node.builder.verifier.runs
+    for number in range(10):  # all of them wait before the first is judged
+        other = replace(work, digest=bytes([number]) * 32)
+        await speaker.say_block(encode_announcement(miner.seal(other)))
+    await until(lambda: node.transport._gate._running.total == 10)
+    assert len(node.gossip._turns) == 1
+    node.builder.verifier.released.set()
+    await until(lambda: node.transport.is_banned(speaker.peer_id))
+    await until(lambda: not node.transport._gate._running.total)
+    assert node.builder.verifier.runs == runs + 1
+    assert len(node.gossip._turns) == 0
+
+
+async def test_peer_gets_only_so_many_headers_judged(net: Net, tmp_path: Path) -> None:
+    speaker, node, listener = await line_up(net)
+    node.gossip._turns = ReplayTurns(node.transport.is_banned, lambda: 0.0, burst=2)
+    miner = mine_chain(tmp_path / "miner", 3)
+    for height in (1, 2):
+        await speaker.say_block(encode_announcement(miner.block_at(height)))
+        await node.reaches(miner.block_at(height).hash)
+        await listener.hear()
+    await speaker.say_block(encode_announcement(miner.block_at(3)))
+    await until(
+        lambda: compute_message_id(NAMES.blocks, encode_announcement(miner.block_at(3))) in ignored_of(node)
+    )
+    assert len(listener.heard) == 2
+    assert not node.transport.is_banned(speaker.peer_id)
 
 
 async def test_header_signed_by_another_key_bans_its_relayer(net: Net, tmp_path: Path) -> None:
