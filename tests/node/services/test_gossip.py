@@ -100,6 +100,7 @@ async def test_forger_costs_one_training_run_however_many_headers_it_sends(net: 
 async def test_peer_gets_only_so_many_headers_judged(net: Net, tmp_path: Path) -> None:
     speaker, node, listener = await line_up(net)
     node.gossip._turns = ReplayTurns(node.transport.is_banned, lambda: 0.0, burst=2)
+    speaker.serve_chain(mine_chain(tmp_path / "behind", 0))  # a node would drop who serves nothing
     miner = mine_chain(tmp_path / "miner", 3)
     for height in (1, 2):
         await speaker.say_block(encode_announcement(miner.block_at(height)))
