@@ -19,8 +19,10 @@ from demo_report import Report, list_failures, print_report
 from demo_view import NodeView, View, make_view
 
 from node.cli.chain import export_chain
-from node.cli.job import RESULT_TIMEOUT_S, SUBMIT_TIMEOUT_S, make_submission, save_result
+from node.cli.job_files import make_submission
 from node.cli.progress import Snapshot, take_snapshot
+from node.cli.result import RESULT_TIMEOUT_S, save_result
+from node.cli.submit import PREPARE_TIMEOUT_S
 from node.cli.verify import run_verifier, show_progress
 from node.datadir import replace_text
 from node.exits import Exit, UserError
@@ -141,7 +143,7 @@ class Demo:
 
     def submit(self) -> Json:
         body = make_submission(JOB_FILE, "local-0")
-        job = self.network.client("node-0").post("/v1/jobs", body, timeout_s=SUBMIT_TIMEOUT_S)
+        job = self.network.client("node-0").post("/v1/jobs", body, timeout_s=PREPARE_TIMEOUT_S)
         self.report.job = {key: job[key] for key in ("id", "title", "data_cid", "spec_sha256")}
         print(
             f"job       {job['id']}  {job['title']}\ndata CID  {job['data_cid']}\nspec      {job['spec_sha256']}"
