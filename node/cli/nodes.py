@@ -7,6 +7,7 @@ import click
 from node.cli.networks import dir_option, find_network, name_option, pick_node
 from node.cli.output import print_json, print_next, warn
 from node.cli.suggest import complete_nodes
+from node.cli.waiting import waiting
 from node.exits import Exit, UserError
 from node.rpc.client import Json
 from node.testnet.network import READY_TIMEOUT_S, Testnet
@@ -88,7 +89,8 @@ def start(network: Testnet, node: str, timeout_s: float) -> None:
     """Start one node and wait until it answers; if it fails, or at Ctrl+C, nothing of it stays."""
     try:
         network.start(node)
-        network.wait_ready([node], lambda name, s: warn(f"  {name} is ready after {s:.1f} s"), timeout_s)
+        with waiting(f"{node} starts") as say:
+            network.wait_ready([node], lambda name, s: say(f"  {name} is ready after {s:.1f} s"), timeout_s)
     except BaseException:
         network.kill(node)
         raise

@@ -12,6 +12,7 @@ from node.cli.networks import dir_option, find_network, name_option, pick_node
 from node.cli.nodes import add, kill, restart
 from node.cli.output import count_of, print_json, print_table, shorten, warn
 from node.cli.suggest import complete_nodes
+from node.cli.waiting import waiting
 from node.exits import Exit, UserError
 from node.rpc.client import Json
 from node.rpc.errors import ClientError
@@ -76,7 +77,8 @@ def up(
             else ""
         )
         warn(f"starting {count_of(max(nodes, len(network.names())), 'node')} in {path}{again}")
-        network.up(nodes, lambda node, seconds: warn(f"  {node} is ready after {seconds:.1f} s"), timeout)
+        with waiting("the nodes load their kernels and connect") as say:
+            network.up(nodes, lambda node, seconds: say(f"  {node} is ready after {seconds:.1f} s"), timeout)
     if as_json:
         print_json(describe(network))
     else:
@@ -242,7 +244,8 @@ def down(name: str | None, directory: Path | None, delete: bool, as_json: bool) 
     network = Testnet.load(find_network(name, directory))
     with network.lock():
         running = network.running()
-        killed = network.stop()
+        with waiting(f"stopping {count_of(len(running), 'node')}"):
+            killed = network.stop()
         check_nothing_left(network)
         if delete:
             network.remove()
