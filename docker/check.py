@@ -69,7 +69,7 @@ class Container:
 
 
 def build_image(folder: Path, torch_index: str, prefix: Path | None) -> Image:
-    """Carry out the Dockerfile. With `prefix`, an environment that has everything, nothing is installed or compiled anew."""
+    """Carry out the Dockerfile; with `prefix`, an environment that has everything, without installing and compiling."""
     instructions = parse_dockerfile(DOCKER / "Dockerfile")
     python_bin = prefix / "bin" if prefix else make_base(folder, instructions[0].text)
     image = Image(folder, python_bin, {})

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-KNOWN = "FROM ARG ENV RUN WORKDIR COPY USER VOLUME EXPOSE STOPSIGNAL HEALTHCHECK ENTRYPOINT".split()
+BUILD = {"FROM", "ARG", "ENV", "RUN", "WORKDIR", "COPY", "USER"}
+KNOWN = BUILD | {"VOLUME", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "ENTRYPOINT"}
 
 
 @dataclass(frozen=True, slots=True)
