@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 import random
@@ -9,6 +11,7 @@ import re
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -138,6 +141,18 @@ def test_power_of_two_before_a_deviation_changes_nothing(tmp_path: Path) -> None
     assert scaled.blob == plain.blob
 
 
+def test_inputs_of_attention_are_standardised_entry_by_entry() -> None:
+    job = load_job_file(EXAMPLES / "teacher.toml")
+    how = Normalisation(1.0, 8, centre=True, deviate=True)
+    inputs = replace(job.data.inputs, normalisation=how)
+    prepared = prepare(replace(job, data=replace(job.data, inputs=inputs)), LIMIT)
+    assert prepared.input_standard is not None
+    assert prepared.input_standard.mean.shape == (8, 8)
+    given = load_arrays(job.data.file, {"inputs": ("inputs",)})["inputs"][prepared.parts.holdout]
+    scaled = (given - prepared.input_standard.mean) / prepared.input_standard.deviation
+    assert np.abs(prepared.holdout_inputs.units / 256 - scaled).max() <= 2**-9
+
+
 def test_outlier_is_clipped_and_counted(tmp_path: Path) -> None:
     rows = make_rows()
     judge = prepare_table(tmp_path, rows).parts.judge
@@ -253,6 +268,14 @@ def test_prediction_from_the_checkpoint_is_the_engines(
     ).argmax(axis=1)
     held = prepared.parts.holdout
     assert int((guesses[held] == classes[held]).sum()) == score_holdout(prepared, weights).right
+
+
+def test_held_out_samples_for_the_api_are_scaled_alike(prepared: PreparedJob) -> None:
+    make_held_out = runpy.run_path(str(EXAMPLES.parent / "scripts" / "demo_holdout.py"))["make_held_out"]
+    packed = np.load(io.BytesIO(base64.b64decode(make_held_out(EXAMPLES / "breast_cancer.toml"))))
+    weights, engine = train(prepared, rounds=1), Engine(lambda cid: prepared.blob)
+    right, count = engine.accuracy(make_task(prepared.spec), weights, packed["inputs"], packed["labels"])
+    assert (right, count) == (score_holdout(prepared, weights).right, 149)
 
 
 def test_snippet_of_the_tutorial_counts_what_the_engine_counts(prepared: PreparedJob, tmp_path: Path) -> None:
