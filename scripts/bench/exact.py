@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from figures import Report, Work, divide, finish, interleave, median, parse_options, show
+from figures import Report, Work, divide, finish, median, parse_options, show
 from native import Native, make_attention, make_softmax
 
 from training.exact.counter import make_uniform, open_stream
@@ -25,6 +25,7 @@ from training.objectives.softmax_regression import SoftmaxRegression
 from training.paths import ExactPath, FusedPath, PortablePath
 from training.splits import NO_KEYS, NO_LABELS, Split
 
+ROUNDS = 21
 MORE_STEPS = 8
 AIM = 1.2  # of native float64
 RATE = (1, 20)
@@ -50,11 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options("exact", __doc__, arguments)
     torch.set_num_threads(1)
     report = Report("exact", options.seed, options.quick)
-    rounds = 3 if options.quick else 21
-    peaks = measure_peaks(report, rounds)
+    peaks = measure_peaks(report)
     for case in make_cases(options.seed)[: 2 if options.quick else None]:
-        compare_loss(report, case, rounds, peaks)
-        compare_step(report, case, rounds, peaks)
+        compare_loss(report, case, peaks)
+        compare_step(report, case, peaks)
     report.notes.append(
         "floor: the multiply-adds alone at the measured peak of float64 GEMM (BLAS, with fused multiply-add). The"
         " kernels multiply and add in two instructions, which no rounding can tell apart: their own peak is that of"
@@ -109,13 +109,13 @@ class Peaks:
     tile: float
 
 
-def measure_peaks(report: Report, rounds: int) -> Peaks:
+def measure_peaks(report: Report) -> Peaks:
     size, tile = 512, (64, 64, 64)
     a, b = torch.ones(size, size, dtype=torch.float64), torch.ones(size, size, dtype=torch.float64)
     rows, cols, terms = tile
     left, right, product = np.ones(rows * terms), np.ones(terms * cols), np.zeros(rows * cols)
     source, target = np.ones(1 << 23), np.ones(1 << 23)
-    times = interleave(
+    times = report.time(
         {
             "gemm": lambda: torch.matmul(a, b),
             "tile": lambda: multiply(
@@ -123,7 +123,7 @@ def measure_peaks(report: Report, rounds: int) -> Peaks:
             ),
             "copy": lambda: np.copyto(target, source),
         },
-        rounds,
+        ROUNDS,
     )
     gemm = [size**3 / seconds for seconds in times["gemm"]]
     exact = [rows * cols * terms / seconds for seconds in times["tile"]]
@@ -156,18 +156,18 @@ def make_native(case: Case, dtype: torch.dtype) -> Native:
     return make_attention(inputs.view(*shape, d), rows.view(*shape, objective.outputs), x, y)
 
 
-def compare_loss(report: Report, case: Case, rounds: int, peaks: Peaks) -> None:
+def compare_loss(report: Report, case: Case, peaks: Peaks) -> None:
     indices = np.arange(case.samples, dtype=np.int64)
     works = {
         name: partial(path.sum_losses, case.objective, case.split, case.weights, indices)
         for name, path in PATHS.items()
     }
     natives = {name: make_native(case, dtype).loss for name, dtype in DTYPES.items()}
-    times = interleave(works | natives, rounds)
+    times = report.time(works | natives, ROUNDS)
     add_times(report, f"{case.label}: loss", times, case.objective.count_forward(case.samples), peaks)
 
 
-def compare_step(report: Report, case: Case, rounds: int, peaks: Peaks) -> None:
+def compare_step(report: Report, case: Case, peaks: Peaks) -> None:
     works: dict[str, Work] = {}
     for name, path in PATHS.items():
         for steps in (1, 1 + MORE_STEPS):
@@ -177,7 +177,7 @@ def compare_step(report: Report, case: Case, rounds: int, peaks: Peaks) -> None:
         native = make_native(case, dtype)
         works[f"{name} by hand"] = native.step_by_hand
         works[f"{name} by autograd"] = native.step_by_autograd
-    raw = interleave(works | make_extras(case), rounds)
+    raw = report.time(works | make_extras(case), ROUNDS)
     times = {
         name: [
             max(1e-9, (more - one) / MORE_STEPS)

@@ -21,6 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "numpy", "numba", "libp2p", "trio")
 WARM_ROUNDS = 2  # not counted
+QUICK_ROUNDS, QUICK_S = 2, 0.001
 
 Work = Callable[[], object]
 
@@ -72,6 +73,10 @@ class Report:
     def add_one(self, name: str, value: float, unit: str, **wanted: Any) -> None:  # Any: as in Figure
         """Add a value that is no median: a percentile, a sum, a share."""
         self.figures.append(Figure(name, value, unit, **wanted))
+
+    def time(self, works: Mapping[str, Work], rounds: int, least_s: float = 0.02) -> dict[str, list[float]]:
+        """Return what `interleave` does; --quick makes it short."""
+        return interleave(works, QUICK_ROUNDS, QUICK_S) if self.quick else interleave(works, rounds, least_s)
 
     def to_json(self) -> dict[str, Any]:  # Any: JSON
         return {
@@ -166,7 +171,7 @@ def read_cpu_model() -> str:
 # --- timing -----------------------------------------------------------------------------------------------------------
 
 
-def interleave(works: Mapping[str, Work], rounds: int, least_s: float = 0.02) -> dict[str, list[float]]:
+def interleave(works: Mapping[str, Work], rounds: int, least_s: float) -> dict[str, list[float]]:
     """Return seconds per call, one value a round for each: all in turns, each as often as fills `least_s`.
 
     Seconds of this thread's processor time: what others do on the machine costs only shared caches. So the works must

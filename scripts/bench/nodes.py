@@ -22,16 +22,27 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 @contextmanager
 def open_network(seed: str, count: int) -> Iterator[Testnet]:
     """Run this many nodes until the block ends, whatever ends it."""
+    with open_folder() as folder, end_with(Testnet.create(folder, "bench", seed)) as network:
+        network.up(count)
+        yield network
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="gradientcoin-bench-") as folder:
-        network = Testnet.create(Path(folder), "bench", seed)
-        try:
-            network.up(count)
-            yield network
-        finally:
-            network.stop(STOP_S)
-            left = network.list_left_over()
-            if left:
-                raise RuntimeError(f"processes are left: {left}")
+        yield Path(folder)
+
+
+@contextmanager
+def end_with(network: Testnet) -> Iterator[Testnet]:
+    """Stop a network's nodes at the end of the block, and see to it that none is left."""
+    try:
+        yield network
+    finally:
+        network.stop(STOP_S)
+        left = network.list_left_over()
+        if left:
+            raise RuntimeError(f"processes are left: {left}")
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None:

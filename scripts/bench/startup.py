@@ -6,15 +6,16 @@ Kernels are compiled already, as set-up leaves them.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from figures import ROOT, Report, finish, parse_options
-from nodes import wait_for_height
+from nodes import list_processes, open_folder, open_network, wait_for_height
 
 from node.testnet.environment import node_environment
 from node.testnet.network import Testnet
@@ -42,17 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure_cli(report: Report, rounds: int) -> None:
-    """`--help` and `status` without a node, each beside an interpreter that does nothing."""
-    with tempfile.TemporaryDirectory() as folder:  # no network under it
+    """`--help`, and `status` of a node, each beside an interpreter that does nothing."""
+    with open_network("bench-status", 1) as network:
+        pause(network)  # a start is measured, not a busy machine
         commands = {
             "python -c pass": (sys.executable, "-c", "pass"),
             "gradientcoin --help": (*CLI, "--help"),
-            "gradientcoin status": (*CLI, "status", "--node", folder),
+            "gradientcoin status": (*CLI, "status", "--node", str(network.data_dir("node-0"))),
         }
         times: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(rounds):
             for name, command in commands.items():
-                times[name].append(time_command(command, Path(folder)))
+                times[name].append(time_command(command))
     bare = times.pop("python -c pass")
     report.add("python -c pass", bare, "ms")
     for name, values in times.items():
@@ -60,10 +62,16 @@ def measure_cli(report: Report, rounds: int) -> None:
         report.add(f"{name}, over the interpreter's own", over, "ms", at_most=CLI_AIM_MS)
 
 
-def time_command(command: Sequence[str], folder: Path) -> float:
-    """Milliseconds until a command has ended, whatever it says."""
+def pause(network: Testnet) -> None:
+    """Stop the training process of the first node; its end is the network's."""
+    _, worker = list_processes(network, "node-0")
+    os.kill(worker, signal.SIGSTOP)
+
+
+def time_command(command: Sequence[str]) -> float:
+    """Milliseconds until a command has ended well."""
     begin_s = time.perf_counter()
-    subprocess.run(command, cwd=folder, capture_output=True, timeout=TIMEOUT_S)
+    subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_S)
     return (time.perf_counter() - begin_s) * 1e3
 
 
@@ -80,8 +88,8 @@ def measure_training(report: Report, rounds: int) -> None:
 def measure_network(report: Report, seed: str, rounds: int) -> None:
     ready, known = [], []
     for _ in range(rounds):
-        with tempfile.TemporaryDirectory(prefix="gradientcoin-bench-") as folder:
-            directory = Path(folder, "net")
+        with open_folder() as folder:
+            directory = folder / "net"
             try:
                 begin_s = time.perf_counter()
                 up = (*CLI, "testnet", "up", "-n", str(NODES), "--seed", seed, "--dir", str(directory))
@@ -100,8 +108,8 @@ def measure_network(report: Report, seed: str, rounds: int) -> None:
 
 
 def measure_demo(report: Report, seed: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="gradientcoin-bench-") as folder:
-        file = Path(folder, "demo.json")
+    with open_folder() as folder:
+        file = folder / "demo.json"
         command = (str(ROOT / "scripts" / "demo"), "--seed", seed, "--json", str(file))
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=DEMO_TIMEOUT_S)
         seconds = json.loads(file.read_text())["seconds"]

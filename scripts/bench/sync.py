@@ -11,7 +11,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,7 @@ from typing import Any
 from unittest.mock import patch
 
 from figures import ROOT, Report, finish, parse_options
-from nodes import STOP_S, get_height, list_processes, read_cpu_s, wait_for
+from nodes import end_with, get_height, list_processes, open_folder, read_cpu_s, wait_for
 
 import ledger.blocks
 import ledger.transactions
@@ -55,11 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options("sync", __doc__, arguments)
     report = Report("sync", options.seed, options.quick)
     rounds = 1 if options.quick else ROUNDS
-    with tempfile.TemporaryDirectory(prefix="gradientcoin-bench-") as folder:
-        file = Path(folder, "chain.gcc")
+    with open_folder() as folder:
+        file = folder / "chain.gcc"
         mine(file, QUICK_BLOCKS if options.quick else BLOCKS)
-        measure_shares(report, file, Path(folder), rounds)
-        measure_sync(report, file, Path(folder), rounds)
+        measure_shares(report, file, folder, rounds)
+        measure_sync(report, file, folder, rounds)
         measure_verify(report, file, rounds)
     report.notes.append("one chain, whatever the seed: a daemon on regtest knows one genesis only")
     finish(report, options)
@@ -70,9 +69,22 @@ def mine(file: Path, blocks: int) -> None:
     sys.path.insert(0, str(ROOT))
     from tests.integration import mine_chain
 
-    job_file = ROOT / "examples" / "digits.toml"
+    job_file = write_job(file.parent)
     with patch.multiple(mine_chain, JOB_FILE=job_file, SEED=SEED):
         mine_chain.mine_chain(file, blocks, "fused")
+
+
+def write_job(folder: Path) -> Path:
+    """Write examples/digits.toml with a target that is not reached, so that the whole chain has its tickets."""
+    examples = ROOT / "examples"
+    text = (examples / "digits.toml").read_text()
+    for old, new in (("data/digits.npz", f"{examples}/data/digits.npz"), ("= 3.2 ", "= 0.01 ")):
+        if text.count(old) != 1:
+            raise RuntimeError(f"examples/digits.toml: expected {old!r} once")
+        text = text.replace(old, new)
+    path = folder / "job.toml"
+    path.write_text(text)
+    return path
 
 
 # --- shares of one process --------------------------------------------------------------------------------------------
@@ -187,11 +199,9 @@ def measure_sync(report: Report, file: Path, folder: Path, rounds: int) -> None:
     rates: list[float] = []
     used: dict[str, list[float]] = {"daemon": [], "training process": []}
     for number in range(rounds):
-        network = make_pair(file, folder / f"net-{number}")
-        try:
+        with end_with(make_pair(file, folder / f"net-{number}")) as network:
+            start_apart(network)
             rate, spent = sync_once(network)
-        finally:
-            network.stop(STOP_S)
         rates.append(rate)
         for part, value in zip(used, spent, strict=True):
             used[part].append(value)
@@ -204,16 +214,19 @@ def measure_sync(report: Report, file: Path, folder: Path, rounds: int) -> None:
 
 
 def make_pair(file: Path, folder: Path) -> Testnet:
-    """Start a node that holds the chain, and a fresh one that knows nobody."""
+    """A node that holds the chain, and a fresh one; none runs."""
     network = Testnet.create(folder, "sync", SEED)
     for name in (HOLDER, FRESH):
         init_data_dir(network.data_dir(name), NodeConfig("regtest", SEED, name, mine=False))
         network.add(name)
     replay(file, network.data_dir(HOLDER), Stopwatch())
+    return network
+
+
+def start_apart(network: Testnet) -> None:
     for name in (HOLDER, FRESH):
         network.start(name)  # at once: neither is ready, so that neither is told of the other
     network.wait_ready((HOLDER, FRESH))
-    return network
 
 
 def sync_once(network: Testnet) -> tuple[float, tuple[float, float]]:

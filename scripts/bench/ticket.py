@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 from unittest.mock import patch
 
-from figures import ROOT, Report, Work, divide, finish, interleave, median, parse_options
+from figures import ROOT, Report, Work, divide, finish, median, parse_options
 
 from ledger.blocks import WorkHeader
 from ledger.genesis import local_genesis
@@ -27,6 +27,7 @@ from training.hashing import compute_tagged_hash
 from training.jobs import load_job_file, prepare
 
 HEARTBEAT_AIM_MS = 1.2  # "about 1 ms" was reached before
+ROUNDS = 31
 NO_BLOB = b""
 
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options("ticket", __doc__, arguments)
     report = Report("ticket", options.seed, options.quick)
     for subject in (make_heartbeat(), make_digits()):
-        measure(report, subject, options.seed, 3 if options.quick else 31)
+        measure(report, subject, options.seed)
     report.notes.append(
         "one core each: a node's training process has one thread, and none shares its kernels"
     )
@@ -64,7 +65,7 @@ def make_digits() -> Subject:
     return Subject("digits (L 8, d 64, 4 steps, 64 samples)", spec, job.facts.weights, job.blob, None)
 
 
-def measure(report: Report, subject: Subject, seed: str, rounds: int) -> None:
+def measure(report: Report, subject: Subject, seed: str) -> None:
     engine = Engine(lambda cid: subject.blob)
     parent = compute_tagged_hash("bench", seed.encode())
     run_engine = make_engine_work(engine, subject, parent)
@@ -73,7 +74,7 @@ def measure(report: Report, subject: Subject, seed: str, rounds: int) -> None:
         "engine": run_engine,
         "miner": make_miner_work(engine, subject, parent),
     }
-    times = interleave(works, rounds, least_s=0.05)
+    times = report.time(works, ROUNDS, least_s=0.05)
     miner_ms = [seconds * 1e3 for seconds in times["miner"]]
     report.add(f"{subject.label}: one mining run", miner_ms, "ms", at_most=subject.aim_ms)
     report.add(f"{subject.label}: runs per second and core", [1e3 / ms for ms in miner_ms], "/s")
