@@ -55,7 +55,7 @@ def _print_line(line: dict[str, Any]) -> None:  # Any: values of one JSON line
 
 
 def _make_verifier(blobs: BlobStore, path: str) -> WorkVerifier:
-    from node.work import EngineVerifier  # imports torch, which --help need not wait for
+    from node.work import EngineVerifier  # imports the engine, which --help need not wait for
     from training.engine import Engine
     from training.exact.selftest import check_machine
 

@@ -35,7 +35,7 @@ def run_loop(genesis_path: Path, blobs_path: Path, path: str, output: int) -> No
 
 
 def make_verifier(blobs: BlobStore, path: str) -> EngineVerifier:
-    """Import torch and check this machine's arithmetic before anything is judged with it."""
+    """Load the engine and check this machine's arithmetic before anything is judged with it."""
     from training.engine import Engine
     from training.exact.selftest import check_machine
 
