@@ -259,7 +259,7 @@ class Demo:
 
     def measure(self, job_id: str) -> None:
         """Ask every node for its weights and their accuracy on the held-out samples; save the result."""
-        from demo_holdout import make_held_out  # imports numpy and the engine, which the start need not wait for
+        from demo_holdout import make_held_out  # imports the engine, which the start need not wait for
 
         print("asking every node for its accuracy on the held-out images")
         held_out = make_held_out(JOB_FILE)
