@@ -6,7 +6,6 @@ The only place where the parts of a node meet. Nothing here decides anything abo
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -14,7 +13,7 @@ import random
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,18 +24,19 @@ import trio
 
 from ledger.blobs import BlobStore
 from ledger.chain import Chain
-from ledger.errors import DiskFailed, LedgerError, StorageFailed
+from ledger.errors import LedgerError, StorageFailed
 from ledger.genesis import MAINNET_GENESIS, TESTNET_GENESIS, Genesis, local_genesis, regtest_genesis
 from ledger.jobspec import decode_spec
 from ledger.storage import STORAGE_ERRORS, explain_failure, open_storage
 from node.datadir import LOG_FILE, NODE_FILE, TOKEN_FILE, replace_text, write_private
 from node.exits import Exit, UserError
+from node.failures import DATABASE, explain_disk, explain_ledger, find_user_error, is_disk_failure
 from node.logs import start_logging
 from node.p2p.host import Libp2pConfig
 from node.p2p.keeper import Keeper, KeeperConfig
 from node.p2p.libp2p_transport import open_libp2p_transport
 from node.p2p.listener import check_port_is_free
-from node.p2p.transport import ListenError, Transport
+from node.p2p.transport import Transport
 from node.protocol.peer_book import PeerBook
 from node.rpc.serve import check_port, serve_api
 from node.rpc.server import ApiContext
@@ -56,13 +56,8 @@ from node.worker.wire import Frame
 log = logging.getLogger(__name__)
 
 API_HOST = "127.0.0.1"
-DATABASE = "chain.sqlite"
 PEERS_FILE = "peers.json"
 RETRY_PARKED_S = 2.0
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-DISK_HINT = (
-    "make room on the disk, or see why it fails, and start the node again; nothing acknowledged is lost"
-)
 
 
 def run_daemon(settings: Settings) -> int:
@@ -71,49 +66,20 @@ def run_daemon(settings: Settings) -> int:
         start_logging(settings.data_dir / LOG_FILE, settings.log_level)
         return _run_locked(settings)
     except OSError as error:
-        if error.errno not in DISK_ERRORS:
+        if not is_disk_failure(error):
             raise
-        raise UserError(str(explain_failure(error)), DISK_HINT, Exit.DISK) from error
+        raise explain_disk(error) from error
 
 
 def _run_locked(settings: Settings) -> int:
     try:
         return trio.run(_run, settings)
     except BaseExceptionGroup as group:
-        error = _find_user_error(group)
+        error = find_user_error(group)
         if error is None:
             log.exception("the node failed")
             raise
         raise error from None
-
-
-def _find_user_error(group: BaseExceptionGroup) -> UserError | None:
-    """Return the error that is meant for the user, if nothing worse is in the group."""
-    meant, worse = group.split(_is_meant_for_users)
-    if worse is not None or meant is None:
-        return None
-    for error in _leaves(meant):
-        if isinstance(error, UserError):
-            return error
-        if isinstance(error, ListenError):
-            return UserError(str(error), "name a free address of this machine with --listen", Exit.LOCKED)
-        if isinstance(error, OSError):
-            return UserError(str(explain_failure(error)), DISK_HINT, Exit.DISK)
-    return None
-
-
-def _is_meant_for_users(error: BaseException) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in DISK_ERRORS
-    return isinstance(error, UserError | ListenError | trio.Cancelled)
-
-
-def _leaves(group: BaseExceptionGroup) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
 
 
 @dataclass(slots=True)
@@ -165,7 +131,9 @@ async def _run_node(settings: Settings, stop: Stop) -> None:
         wallet = Wallet(settings.data_dir, settings.chain, settings.chain_seed)
         config = Libp2pConfig(seed=_read_key(settings.data_dir / "identity.key"), listen=(settings.listen,))
         async with open_libp2p_transport(config) as transport:
-            await _run_services(settings, stop, service, worker, events, wallet, transport)
+            parts = make_services(settings, service, worker, wallet, transport)
+            events.miner = parts.miner
+            await run_services(settings, stop, parts)
 
 
 class EventRelay:
@@ -257,67 +225,71 @@ async def _open_chain(
         yield chain
 
 
-def explain_ledger(error: LedgerError, data_dir: Path) -> UserError:
-    """Return what a ledger that cannot be used means for the user, and what to do."""
-    if isinstance(error, DiskFailed):
-        return UserError(f"the ledger cannot be read or written: {error}", DISK_HINT, Exit.DISK)
-    files = ", ".join(str(data_dir / f"{DATABASE}{ending}") for ending in ("", "-wal", "-shm"))
-    return UserError(
-        f"the ledger cannot be used: {error}",
-        f"move {files} (those that exist) away and start again: the node then fetches the chain anew from its peers; "
-        "keys and blobs are other files and stay where they are",
-        Exit.DAMAGED,
-    )
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of a node, built and not running yet."""
+
+    chain: ChainService
+    worker: WorkerClient
+    wallet: Wallet
+    transport: Transport
+    importer: Importer
+    sync: Sync
+    gossip: Gossip
+    miner: Miner
+    keeper: Keeper
 
 
-async def _run_services(
-    settings: Settings,
-    stop: Stop,
-    chain: ChainService,
-    worker: WorkerClient,
-    events: EventRelay,
-    wallet: Wallet,
-    transport: Transport,
-) -> None:
+def make_services(
+    settings: Settings, chain: ChainService, worker: WorkerClient, wallet: Wallet, transport: Transport
+) -> Services:
     names = Names.of_chain(chain.chain.genesis.chain_id)
     fetcher = Fetcher(transport, names, chain)
-    chain.on_storage_failure = partial(_stop_on_failure, settings.data_dir, stop)
     importer = Importer(chain, fetcher)
     sync = Sync(chain, transport, fetcher, importer)
     gossip = Gossip(chain, transport, names, fetcher, importer, sync)
     miner = Miner(chain, worker, sync, wallet.own.keypair, gossip.publish_block, settings.mine)
-    events.miner = miner
     keeper = _make_keeper(settings, transport, chain.chain.genesis.chain_id)
     PeerServer(chain, names).register(transport)
+    return Services(chain, worker, wallet, transport, importer, sync, gossip, miner, keeper)
+
+
+async def run_services(settings: Settings, stop: Stop, parts: Services) -> None:
+    """Run a node's parts until the wish to stop."""
+    parts.chain.on_storage_failure = partial(_stop_on_failure, settings.data_dir, stop)
     token = _write_token(settings.data_dir)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(worker.hold_open)
-        nursery.start_soon(keeper.run)
-        nursery.start_soon(sync.run)
-        nursery.start_soon(gossip.run)
-        nursery.start_soon(importer.run, RETRY_PARKED_S)
-        nursery.start_soon(miner.run)
-        context = ApiContext(
-            name=settings.name,
-            token=token,
-            chain=chain,
-            worker=worker,
-            miner=miner,
-            sync=sync,
-            transport=transport,
-            wallet=wallet,
-            stop=stop.request,
-        )
+        nursery.start_soon(parts.worker.hold_open)
+        nursery.start_soon(parts.keeper.run)
+        nursery.start_soon(parts.sync.run)
+        nursery.start_soon(parts.gossip.run)
+        nursery.start_soon(parts.importer.run, RETRY_PARKED_S)
+        nursery.start_soon(parts.miner.run)
+        context = _make_api_context(settings, stop, parts, token)
         nursery.start_soon(context.pulse.run)
         port: int = await nursery.start(serve_api, context, API_HOST, settings.api_port)
-        _write_node_file(settings, transport, port)
+        _write_node_file(settings, parts.transport, port)
         print(f"ready http://127.0.0.1:{port}", flush=True)
-        log.info("ready on port %d as %s", port, transport.peer_id)
+        log.info("ready on port %d as %s", port, parts.transport.peer_id)
         try:
             await stop.event.wait()
         finally:
             (settings.data_dir / NODE_FILE).unlink(missing_ok=True)
         nursery.cancel_scope.cancel()
+
+
+def _make_api_context(settings: Settings, stop: Stop, parts: Services, token: str) -> ApiContext:
+    return ApiContext(
+        name=settings.name,
+        token=token,
+        chain=parts.chain,
+        worker=parts.worker,
+        miner=parts.miner,
+        sync=parts.sync,
+        transport=parts.transport,
+        wallet=parts.wallet,
+        stop=stop.request,
+    )
 
 
 def _stop_on_failure(data_dir: Path, stop: Stop, failure: StorageFailed) -> None:
