@@ -36,6 +36,7 @@ from node.p2p.limits import DEFAULT_LIMITS
 from node.p2p.transport import DialError, Verdict
 from node.rpc.errors import ClientError
 from node.services import gossip as gossip_module
+from node.services import miner as miner_module
 from node.services.importer import MAX_PARKED_PER_PEER
 from node.services.messages import GET_HEADERS, MAX_HEADERS, Announcement, Status, encode_announcement
 from tests.node.live import GENESIS, NAMES, WAIT_S, LiveNode, Scene, open_attacker, open_live, open_scene
@@ -48,6 +49,11 @@ pytestmark = pytest.mark.integration
 RAW = TProtocol("/test/raw/1")
 MINER = KeyPair.from_seed(tagged_hash("gc/test", b"hostile miner"))
 QUICK = replace(DEFAULT_LIMITS, handshake_timeout_s=1.0)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(miner_module, "REFRESH_S", 0.1)
 
 
 @pytest.fixture
@@ -262,9 +268,7 @@ async def test_forged_headers_ban_their_sender_and_nobody_else(scene: Scene) -> 
         before = node.replays
         for number in range(1, 30):
             with suppress(Exception):  # the connection ends meanwhile
-                await attacker.publish(
-                    NAMES.blocks, await node.parts.chain.call(lambda _, n=number: make_forged(node, n))
-                )  # type: ignore[misc]
+                await attacker.publish(NAMES.blocks, make_forged(node, number))
         await until(lambda: node.transport.is_banned(attacker.peer_id), WAIT_S)
         await until(lambda: not node.transport._gate._running.total, WAIT_S)
         assert node.replays == before + 1
