@@ -90,7 +90,10 @@ ARRAYS = {
     "a missing column": ({"pictures": IMAGES, "labels": LABELS}, ("'images'", "pictures, labels")),
     "a NaN": ({"images": WITH_NAN, "labels": LABELS}, ("row 3", "[2, 1]", "nan")),
     "a wrong shape": ({"images": IMAGES[:, :7], "labels": LABELS}, ("[1797, 7, 8]", "[samples, 8, 8]")),
-    "a wrong dtype": ({"images": IMAGES.astype("U3"), "labels": LABELS}, ("<U3", "expected integers, floats")),
+    "a wrong dtype": (
+        {"images": IMAGES.astype("U3"), "labels": LABELS},
+        ("<U3", "expected integers, floats"),
+    ),
     "a class out of range": ({"images": IMAGES, "labels": WITH_12}, ("row 5", "12", "0 to 9")),
     "too few samples": (
         {"images": IMAGES[:900], "labels": LABELS[:900]},

@@ -1,11 +1,13 @@
 """Properties of every command at once: each that answers something can answer in JSON, and says what it does."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
 from node.cli.main import cli
+from node.exits import Exit
 
 WITHOUT_JSON = {"run", "completion"}  # a daemon with a log of its own; a script for shells
 
@@ -21,6 +23,7 @@ def walk(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Comm
             yield prefix + name, command
 
 
+DOCUMENT = (Path(__file__).parents[3] / "docs/command-line.md").read_text()
 COMMANDS = dict(walk(cli))
 
 
@@ -39,7 +42,17 @@ def test_command_has_help_and_json(name: str) -> None:
 UNEXPLAINED = {"--chain", "--listen", "--nodes", "--lines", "--path", "--help"}
 
 
-def test_every_verb_of_the_readme_exists() -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_is_in_the_documentation(name: str) -> None:
+    assert f"`{name}" in DOCUMENT or f", `{name}" in DOCUMENT
+
+
+def test_exit_codes_are_those_of_the_documentation() -> None:
+    rows = [line.split("|")[1].strip() for line in DOCUMENT.splitlines() if line.startswith("| ")]
+    assert [int(cell) for cell in rows if cell.isdigit()] == [code.value for code in Exit]
+
+
+def test_verbs_are_these() -> None:
     expected = (
         "init run status peers completion testnet·up testnet·status testnet·logs testnet·down testnet·add testnet·kill"
         " testnet·restart job·quote job·submit job·list job·show job·watch job·cancel job·result wallet·list"
