@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from figures import ROOT, Report, finish, parse_options
 from nodes import get_status, list_processes, open_network, read_cpu_s, read_memory, wait_for_height
 
-from node.cli.job import SUBMIT_TIMEOUT_S, make_submission
+from node.cli.job_files import make_submission
+from node.cli.submit import PREPARE_TIMEOUT_S
 from node.rpc.client import Json
 from node.testnet.network import Testnet
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def submit_digits(network: Testnet) -> None:
     body = make_submission(ROOT / "examples" / "digits.toml", "local-0")
-    network.client("node-0").post("/v1/jobs", body, timeout_s=SUBMIT_TIMEOUT_S)
+    network.client("node-0").post("/v1/jobs", body, timeout_s=PREPARE_TIMEOUT_S)
 
 
 def measure(report: Report, network: Testnet, what: str, seconds: float) -> None:
