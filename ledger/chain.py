@@ -157,7 +157,7 @@ class Chain:
             raise InvalidHeader(f"height: expected {parent.height + 1}, got {work.height}")
         if work.time_ms <= parent.time_ms:
             raise InvalidHeader(f"time: expected later than {parent.time_ms}, got {work.time_ms}")
-        target = next_target(self.params, parent.height, parent.time_ms, parent.first_time_ms)
+        target = next_target(self.params, parent.height, parent.time_ms, parent.anchor_time_ms)
         if work.target != target:
             raise InvalidHeader(f"target: expected {target:x}, got {work.target:x}")
         most = threshold(target, self.params.work_max << self.params.work_unit_bits, False, self.params)

@@ -1,22 +1,23 @@
 """Target of the next block, chain work, and the threshold of a ticket. Source: docs/protocol.md (7, 8).
 
-The target follows ASERT (Lundeberg 2020, as in Bitcoin Cash's aserti3-2d), anchored at block 1: it depends on
-the parent's height and time alone, so it cannot drift or be steered by single times in between.
+The target follows ASERT (Lundeberg 2020, as in Bitcoin Cash's aserti3-2d), anchored at one early block: it depends on
+the parent's height and time alone, so it cannot drift or be steered by single times in between. The anchor is not
+block 1, whose miner could date it years back; times rise, so one honest block before the anchor bounds it.
 """
 
 from ledger.params import MAX_TARGET, ChainParams
 
-ANCHOR_HEIGHT = 1
+ANCHOR_HEIGHT = 8
 FRACTION_BITS = 16
 CUBIC = (195766423245049, 971821376, 5127)  # 2^x - 1 on 0..1 within 2^-13 parts, f in units of 2^-16
 CUBIC_BITS = 48
 
 
-def next_target(params: ChainParams, parent_height: int, parent_time_ms: int, first_time_ms: int) -> int:
-    """Return the target of the block after a parent; `first_time_ms` is block 1's time."""
+def next_target(params: ChainParams, parent_height: int, parent_time_ms: int, anchor_time_ms: int) -> int:
+    """Return the target of the block after a parent; `anchor_time_ms` is the anchor block's time."""
     if params.fixed_target or parent_height <= ANCHOR_HEIGHT:
         return params.start_target
-    elapsed_ms = parent_time_ms - first_time_ms
+    elapsed_ms = parent_time_ms - anchor_time_ms
     late_ms = elapsed_ms - params.interval_ms * (parent_height - ANCHOR_HEIGHT)
     exponent = (late_ms << FRACTION_BITS) // (params.half_life_blocks * params.interval_ms)
     return _scale(params.start_target, exponent)

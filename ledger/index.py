@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ledger.blocks import Header
-from ledger.difficulty import block_work
+from ledger.difficulty import ANCHOR_HEIGHT, block_work
 
 
 @dataclass(slots=True)
 class Entry:
-    """A known block. `first_time_ms` is the time of block 1 of its branch; genesis has neither time."""
+    """A known block. `anchor_time_ms` is the time of its branch's anchor block, its own before there is one."""
 
     hash: bytes
     parent: bytes
     height: int
     time_ms: int
     chain_work: int
-    first_time_ms: int
+    anchor_time_ms: int
     invalid: bool = False
 
 
@@ -52,7 +52,7 @@ class BlockIndex:
             height=work.height,
             time_ms=work.time_ms,
             chain_work=parent.chain_work + block_work(work.target),
-            first_time_ms=parent.first_time_ms if parent.height else work.time_ms,
+            anchor_time_ms=parent.anchor_time_ms if parent.height >= ANCHOR_HEIGHT else work.time_ms,
             invalid=invalid or parent.invalid,
         )
         self._entries[entry.hash] = entry

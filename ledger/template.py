@@ -35,7 +35,7 @@ def build_template(
     head, params, state = chain.head, chain.params, Overlay(chain.state)
     drawn = draw_job(state, head.hash, head.height + 1, params)
     job_id = drawn if drawn is not None and not heartbeat else HEARTBEAT
-    target = next_target(params, head.height, head.time_ms, head.first_time_ms)
+    target = next_target(params, head.height, head.time_ms, head.anchor_time_ms)
     work = WorkHeader(
         version=VERSION,
         height=head.height + 1,

@@ -15,6 +15,7 @@ import pytest
 from ledger import chain as chain_module
 from ledger.blocks import Block, Header
 from ledger.chain import CannotJudge
+from ledger.difficulty import ANCHOR_HEIGHT
 from ledger.errors import InvalidBlock, InvalidHeader, LedgerError, MissingBlobs, UnknownParent
 from ledger.genesis import Genesis
 from ledger.hashing import cid_of
@@ -104,8 +105,9 @@ def test_most_work_wins_over_most_blocks(tmp_path: Path) -> None:
         REGTEST, name="hard", start_target=2**254, fixed_target=0, half_life_blocks=2, interval_ms=1000
     )
     builder = ChainBuilder(tmp_path, make_genesis(params))
-    builder.mine_many(3)
-    slow, fast = builder.fork(3), builder.fork(3)
+    common = ANCHOR_HEIGHT + 1
+    builder.mine_many(common)
+    slow, fast = builder.fork(common), builder.fork(common)
     for step_ms, node in ((9000, slow), (1, fast)):
         for _ in range(4 if node is slow else 3):
             template = node.template()
@@ -114,7 +116,7 @@ def test_most_work_wins_over_most_blocks(tmp_path: Path) -> None:
     assert slow.height > fast.height
     assert slow.chain.head.chain_work < fast.chain.head.chain_work
     for node in (slow, fast):
-        for height in range(4, node.height + 1):
+        for height in range(common + 1, node.height + 1):
             builder.add(node.block_at(height))
     assert builder.chain.head.hash == fast.chain.head.hash
 

@@ -10,10 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.difficulty import block_work, next_target, threshold
+from ledger.blocks import HEARTBEAT, Header, WorkHeader
+from ledger.difficulty import ANCHOR_HEIGHT, block_work, next_target, threshold
+from ledger.index import BlockIndex
 from ledger.params import LOCAL, MAINNET, MAX_TARGET, REGTEST, ChainParams
 
 START_MS = 1_800_000_000_000
+WORK = WorkHeader(
+    version=1,
+    height=1,
+    parent=bytes(32),
+    time_ms=0,
+    miner=bytes(32),
+    target=LOCAL.start_target,
+    job_id=HEARTBEAT,
+    tx_root=bytes(32),
+    tx_count=0,
+    state_root=bytes(32),
+    nonce=0,
+)
 
 
 def _count_blocks_to_recover(params: ChainParams, rate: float, rng: random.Random | None = None) -> int:
@@ -21,12 +36,12 @@ def _count_blocks_to_recover(params: ChainParams, rate: float, rng: random.Rando
 
     A block takes its expected time, interval * start target / (target * rate); with a generator a random one.
     """
-    time_ms, height = float(START_MS), 1
+    time_ms, height = float(START_MS), ANCHOR_HEIGHT
     while True:
         target = next_target(params, height, int(time_ms), START_MS)
         expected_ms = params.interval_ms * params.start_target / target / rate
         if abs(expected_ms / params.interval_ms - 1) < 0.15:
-            return height
+            return height - ANCHOR_HEIGHT + 1
         time_ms += expected_ms * (rng.expovariate(1) if rng else 1)
         height += 1
 
@@ -55,14 +70,46 @@ def test_target_recovers_with_random_intervals(half_life: int, rate: float, bloc
 
 @pytest.mark.parametrize("params", [LOCAL, MAINNET], ids=lambda params: params.name)
 def test_target_stays_when_blocks_come_on_time(params: ChainParams) -> None:
-    for height in range(1, 2000):
-        time_ms = START_MS + (height - 1) * params.interval_ms
+    for height in range(ANCHOR_HEIGHT, 2000):
+        time_ms = START_MS + (height - ANCHOR_HEIGHT) * params.interval_ms
         assert next_target(params, height, time_ms, START_MS) == params.start_target
 
 
-def test_first_two_blocks_have_the_start_target() -> None:
-    for height, time_ms in ((0, 0), (1, START_MS)):
-        assert next_target(LOCAL, height, time_ms, START_MS) == LOCAL.start_target
+def test_blocks_up_to_the_one_after_the_anchor_have_the_start_target() -> None:
+    for parent_height in range(ANCHOR_HEIGHT + 1):
+        assert next_target(LOCAL, parent_height, START_MS + 2**40, START_MS) == LOCAL.start_target
+    assert next_target(LOCAL, ANCHOR_HEIGHT + 1, START_MS + 2**40, START_MS) > LOCAL.start_target
+
+
+def make_index(times_ms: list[int]) -> BlockIndex:
+    """Return a chain of headers with these times, from height 1."""
+    index = BlockIndex(bytes(32))
+    parent = index.genesis
+    for time_ms in times_ms:
+        work = dataclasses.replace(WORK, height=parent.height + 1, parent=parent.hash, time_ms=time_ms)
+        parent = index.add(Header(work, bytes(32), 2, 1))
+        index.main.append(parent.hash)
+    return index
+
+
+@pytest.mark.parametrize("liars", range(1, ANCHOR_HEIGHT))
+def test_dating_the_first_blocks_years_back_does_not_move_the_target(liars: int) -> None:
+    """All blocks up to `liars` bear the least times there are; one honest block before the anchor undoes it."""
+    honest = [START_MS + i * LOCAL.interval_ms for i in range(60)]
+    dated_back = [1 + i for i in range(liars)] + honest[liars:]
+    targets = [
+        next_target(LOCAL, head.height, head.time_ms, head.anchor_time_ms)
+        for head in (make_index(honest).head, make_index(dated_back).head)
+    ]
+    assert targets[0] == targets[1] == LOCAL.start_target
+
+
+def test_anchor_is_the_branchs_own() -> None:
+    times = [START_MS + i * 1000 for i in range(ANCHOR_HEIGHT + 3)]
+    other = [*times[:-4], *(t + 500 for t in times[-4:])]
+    assert make_index(times).head.anchor_time_ms == times[ANCHOR_HEIGHT - 1]
+    assert make_index(other).head.anchor_time_ms == other[ANCHOR_HEIGHT - 1]
+    assert times[ANCHOR_HEIGHT - 1] != other[ANCHOR_HEIGHT - 1]
 
 
 def test_fixed_target_never_changes() -> None:
@@ -71,7 +118,7 @@ def test_fixed_target_never_changes() -> None:
 
 def test_half_life_late_doubles_and_early_halves() -> None:
     half_life_ms = LOCAL.half_life_blocks * LOCAL.interval_ms
-    on_time_ms = START_MS + 99 * LOCAL.interval_ms
+    on_time_ms = START_MS + (100 - ANCHOR_HEIGHT) * LOCAL.interval_ms
     for doublings in range(-5, 6):
         target = next_target(LOCAL, 100, on_time_ms + doublings * half_life_ms, START_MS)
         assert (
@@ -85,14 +132,14 @@ def test_half_life_late_doubles_and_early_halves() -> None:
 def test_scale_is_a_power_of_two_to_one_part_in_eight_thousand(doublings: int, fraction: int) -> None:
     params = dataclasses.replace(LOCAL, interval_ms=65536, half_life_blocks=1)  # a millisecond is one step
     late_ms = doublings * 65536 + fraction
-    target = next_target(params, 2, START_MS + 65536 + late_ms, START_MS)
+    target = next_target(params, ANCHOR_HEIGHT + 1, START_MS + 65536 + late_ms, START_MS)
     ratio = math.log2(target) - 248 - late_ms / 65536
     assert abs(ratio) < 2**-12
 
 
-@given(st.integers(2, 10**4), st.integers(0, 10**7), st.sampled_from([LOCAL, MAINNET]))
+@given(st.integers(9, 10**4), st.integers(0, 10**7), st.sampled_from([LOCAL, MAINNET]))
 def test_target_is_the_formula_of_the_specification(height: int, time_ms: int, params: ChainParams) -> None:
-    late_ms = time_ms - params.interval_ms * (height - 1)
+    late_ms = time_ms - params.interval_ms * (height - 8)
     e = math.floor(Fraction(late_ms * 65536, params.half_life_blocks * params.interval_ms))
     s, f = divmod(e, 65536)
     factor = 65536 + (195766423245049 * f + 971821376 * f**2 + 5127 * f**3 + 2**47) // 2**48
@@ -105,7 +152,7 @@ def test_target_stays_within_bounds_for_any_time(height: int, time_ms: int, firs
     assert 1 <= next_target(LOCAL, height, time_ms, first_ms) <= MAX_TARGET
 
 
-@given(st.integers(2, 10**6), st.integers(0, 10**12), st.integers(0, 10**9))
+@given(st.integers(9, 10**6), st.integers(0, 10**12), st.integers(0, 10**9))
 def test_later_parent_never_lowers_the_target(height: int, time_ms: int, more_ms: int) -> None:
     assert next_target(LOCAL, height, time_ms, 0) <= next_target(LOCAL, height, time_ms + more_ms, 0)
 

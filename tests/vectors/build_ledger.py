@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ledger.blocks import Header
 from ledger.codec import Encodable, encode
-from ledger.difficulty import block_work, next_target, threshold
+from ledger.difficulty import ANCHOR_HEIGHT, block_work, next_target, threshold
 from ledger.genesis import MAINNET_GENESIS, TESTNET_GENESIS, Genesis, local_genesis, regtest_genesis
 from ledger.hashing import cid_of, cid_text, tagged_hash, word
 from ledger.jobspec import encode_spec, trial_seed
@@ -194,25 +194,25 @@ def _targets() -> list[dict[str, object]]:
         ]
         rows += [
             _target_row(params.name, height, late_ms)
-            for height, late_ms in [(0, 0), (1, 0), *((100, late_ms) for late_ms in lates_ms)]
+            for height, late_ms in [(0, 0), (ANCHOR_HEIGHT, 0), *((100, late_ms) for late_ms in lates_ms)]
         ]
-    rows.append(_target_row("local", 5, 2**62))
+    rows.append(_target_row("local", 9, 2**62))
     rows.append(_target_row("local", 2**40, 0))
-    rows.append(_target_row("local", 2**40, -LOCAL.interval_ms * (2**40 - 1)))
+    rows.append(_target_row("local", 2**40, -LOCAL.interval_ms * (2**40 - ANCHOR_HEIGHT)))
     rows.append(_target_row("regtest", 100, -50_000))
     return rows
 
 
 def _target_row(name: str, height: int, late_ms: int) -> dict[str, object]:
-    """Return the target after a parent at a height that is `late_ms` behind its schedule from block 1 at time 0."""
+    """Return the target after a parent at a height that is `late_ms` behind its schedule from the anchor at time 0."""
     params = PRESETS[name]
-    time_ms = max(0, params.interval_ms * (height - 1) + late_ms)
+    time_ms = max(0, params.interval_ms * (height - ANCHOR_HEIGHT) + late_ms)
     target = next_target(params, height, time_ms, 0)
     return {
         "params": name,
         "parent_height": _show(height),
         "parent_time_ms": _show(time_ms),
-        "first_time_ms": 0,
+        "anchor_time_ms": 0,
         "target": target.to_bytes(32, "big").hex(),
     }
 
