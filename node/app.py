@@ -13,8 +13,8 @@ import random
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -123,10 +123,15 @@ async def _run_node(settings: Settings, stop: Stop) -> None:
     genesis = _load_genesis(settings)
     blobs = BlobStore(settings.data_dir / "blobs")
     events = EventRelay(stop)
-    async with (
-        _open_worker(settings, genesis, events, stop) as worker,
-        _open_chain(settings, genesis, blobs, worker) as chain,
-    ):
+    worker = _make_worker(settings, genesis, events)
+    with _open_chain(settings, genesis, blobs, worker) as chain:  # first: damage is told at once
+        await _run_on_chain(settings, stop, events, chain, worker)
+
+
+async def _run_on_chain(
+    settings: Settings, stop: Stop, events: EventRelay, chain: Chain, worker: WorkerClient
+) -> None:
+    async with _run_worker(worker, stop):
         service = ChainService(chain)
         wallet = Wallet(settings.data_dir, settings.chain, settings.chain_seed)
         config = Libp2pConfig(seed=_read_key(settings.data_dir / "identity.key"), listen=(settings.listen,))
@@ -163,11 +168,8 @@ class EventRelay:
             log.debug("an event came after the end")
 
 
-@asynccontextmanager
-async def _open_worker(
-    settings: Settings, genesis: Genesis, events: EventRelay, stop: Stop
-) -> AsyncIterator[WorkerClient]:
-    worker = WorkerClient(
+def _make_worker(settings: Settings, genesis: Genesis, events: EventRelay) -> WorkerClient:
+    return WorkerClient(
         settings.data_dir / "genesis.bin",
         settings.data_dir / "blobs",
         settings.worker_path,
@@ -176,9 +178,13 @@ async def _open_worker(
         on_event=events.note_event,
         on_failure=events.note_failure,
     )
+
+
+@asynccontextmanager
+async def _run_worker(worker: WorkerClient, stop: Stop) -> AsyncIterator[None]:
     try:
         await _start_worker(worker, stop)
-        yield worker
+        yield
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(worker.stop)
@@ -206,10 +212,10 @@ async def _cancel_on(event: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-@asynccontextmanager
-async def _open_chain(
+@contextmanager
+def _open_chain(
     settings: Settings, genesis: Genesis, blobs: BlobStore, worker: WorkerClient
-) -> AsyncIterator[Chain]:
+) -> Iterator[Chain]:
     with ExitStack() as stack:
         try:
             storage = open_storage(settings.data_dir / DATABASE)

@@ -38,3 +38,4 @@ def start_logging(path: Path, level: str) -> None:
     console.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[file, console], force=True)
     logging.getLogger("node").setLevel(level)
+    logging.raiseExceptions = False  # a full disk must not make every line print a traceback on the terminal
