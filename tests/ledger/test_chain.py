@@ -87,6 +87,30 @@ def test_heavier_branch_takes_over_with_its_state_and_weights(tmp_path: Path) ->
     _weights_are_kept(builder)
 
 
+def test_reorganisation_of_twenty_blocks_leaves_no_trace_of_the_loser(tmp_path: Path) -> None:
+    """State, weights, settlements and what is found of transactions are as on a node that never saw it."""
+    builder = ChainBuilder(tmp_path)
+    job = builder.open_job()
+    _grow(builder, 40, random.Random(2))
+    winner = builder.fork(20)
+    _grow(winner, 41, random.Random(3))
+    for height in range(21, 42):
+        added = builder.add(winner.block_at(height))
+    assert len(added.disconnected) == 20
+    never = winner.fork(41)
+    assert builder.chain.head.hash == never.chain.head.hash
+    assert builder.chain.state.root == never.chain.state.root
+    assert dict(builder.chain.state.entries()) == dict(never.chain.state.entries())
+    cid = never.job(job).weights
+    assert builder.chain.load_weights(cid) == never.chain.load_weights(cid)
+    assert builder.chain.list_settlements(job) == never.chain.list_settlements(job)
+    assert len(builder.chain.list_settlements(job)) >= 5
+    for table in ("main", "state", "settlements", "transactions"):
+        query = f"SELECT * FROM {table}"
+        assert builder.storage.db.execute(query).fetchall() == never.storage.db.execute(query).fetchall()
+    builder.mine_many(3)
+
+
 def test_equal_work_keeps_the_first_seen(tmp_path: Path) -> None:
     builder = ChainBuilder(tmp_path)
     builder.mine_many(3)
