@@ -114,7 +114,7 @@ def test_full_disk_stops_a_node_cleanly_and_it_comes_back_with_room(halves: Halv
     until(lambda: get_exit_status(process) is not None)
     assert get_exit_status(process) == int(Exit.DISK) == 11
     said = console.read_text()[printed:]
-    assert "Error: the ledger cannot be read or written" in said
+    assert "error: the ledger cannot be read or written" in said
     assert "make room" in said
     assert "Traceback" not in said
     network.forget(network.state.nodes[SECOND])
