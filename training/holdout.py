@@ -6,8 +6,8 @@ from typing import Literal
 from training.engine import Engine
 from training.exact.grids import DATA
 from training.hashing import compute_cid
-from training.jobfile import JobFileError
 from training.jobs import PreparedJob, encode_arrays, make_task
+from training.section import JobFileError
 
 LOSS_UNIT = 2.0**-40
 

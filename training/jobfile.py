@@ -4,22 +4,17 @@ What the keys say is checked here; whether the data fit them is `training.jobs`,
 is the ledger's affair. Numbers are read as decimals, so that 0.1 coins are exactly 10,000,000 units.
 """
 
-import re
 import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
 
 from training.data import Names, describe_choice
-from training.errors import TrainingError
 from training.exact.grids import DATA
 from training.quantise import Normalisation
+from training.section import JobFileError, Section, Table, show_value
 
-COIN_DIGITS = 8  # decimals of a coin
-MAX_DECIMALS = 64  # of any number: beyond that it is a mistake
-MAX_AMOUNT = 2**63 - 1  # units
 MAX_TITLE_BYTES = 64
 MAX_JOB_FILE_BYTES = 1 << 16
 MAX_COLUMNS = 1024
@@ -28,14 +23,6 @@ MAX_TARGET_LOSS = 2**50 - 1  # in units of 2^-40
 LOSS_BITS = 40
 STEPS, SHARD, SAMPLE, LIFETIME = (2, 64), (1, 4096), (16, 4096), (1, 2**32)
 WIDEST_MULTIPLY = Decimal(10) ** 12
-PLAIN_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,80})?", re.ASCII)  # an amount in quotes
-MAX_SHOWN = 60  # characters of a value in a message
-
-Table = dict[str, object]
-
-
-class JobFileError(TrainingError):
-    """A job file, or a job with its data, that cannot become a submission. The message is meant for the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +222,7 @@ def _suggest_repair(problem: str) -> str:
     return "texts go in quotes, lists in [ ], and every key has a value"
 
 
-def _read_title(root: "Section") -> str:
+def _read_title(root: Section) -> str:
     title = root.take_text("title")
     size = len(title.encode())
     if not 1 <= size <= MAX_TITLE_BYTES:
@@ -245,7 +232,7 @@ def _read_title(root: "Section") -> str:
     return title
 
 
-def _read_objective(section: "Section") -> tuple[str, tuple[tuple[str, int], ...]]:
+def _read_objective(section: Section) -> tuple[str, tuple[tuple[str, int], ...]]:
     name = section.take_text("name")
     if name not in OBJECTIVES:
         raise section.fail("name", f"unknown objective {name!r}{describe_choice(name, OBJECTIVES)}")
@@ -254,13 +241,13 @@ def _read_objective(section: "Section") -> tuple[str, tuple[tuple[str, int], ...
     return name, tuple((param.name, _read_param(section, param)) for param in shape.params)
 
 
-def _read_param(section: "Section", param: IntegerParam | ChoiceParam) -> int:
+def _read_param(section: Section, param: IntegerParam | ChoiceParam) -> int:
     if isinstance(param, IntegerParam):
         return section.take_integer(param.name, param.low, param.high, default=param.default)
     return param.words.index(section.take_word(param.name, param.words, param.default))
 
 
-def _read_data(section: "Section") -> DataSource:
+def _read_data(section: Section) -> DataSource:
     section.expect(("file", "inputs", "targets", "keys"))
     return DataSource(
         file=section.path.parent / _read_file_name(section),
@@ -270,14 +257,14 @@ def _read_data(section: "Section") -> DataSource:
     )
 
 
-def _read_file_name(section: "Section") -> str:
+def _read_file_name(section: Section) -> str:
     name = section.take_text("file")
     if not name or "\0" in name:
         raise section.fail("file", f"expected the path of a data file, got {show_value(name)}")
     return name
 
 
-def _read_array(parent: "Section", key: str, *, may_centre: bool) -> ArraySource:
+def _read_array(parent: Section, key: str, *, may_centre: bool) -> ArraySource:
     """A bare string is the array or column of that name, as it is."""
     given = parent.table.get(key)
     if isinstance(given, str):
@@ -300,7 +287,7 @@ def _read_array(parent: "Section", key: str, *, may_centre: bool) -> ArraySource
     return ArraySource(_read_names(section), how)
 
 
-def _read_names(section: "Section") -> Names:
+def _read_names(section: Section) -> Names:
     if ("array" in section.table) == ("columns" in section.table):
         came = "both" if "array" in section.table else "neither"
         raise section.fail(
@@ -323,7 +310,7 @@ def _read_names(section: "Section") -> Names:
     return tuple(names)
 
 
-def _read_split(section: "Section") -> Split:
+def _read_split(section: Section) -> Split:
     section.expect(("train", "judge", "holdout"))
     return Split(
         train=section.take_integer("train", 1, MAX_SAMPLES),
@@ -332,7 +319,7 @@ def _read_split(section: "Section") -> Split:
     )
 
 
-def _read_rule(section: "Section", tensors: tuple[str, ...]) -> Rule:
+def _read_rule(section: Section, tensors: tuple[str, ...]) -> Rule:
     section.expect(("steps", "shard", "learning_rate"))
     return Rule(
         steps=section.take_integer("steps", *STEPS),
@@ -341,7 +328,7 @@ def _read_rule(section: "Section", tensors: tuple[str, ...]) -> Rule:
     )
 
 
-def _read_learning_rates(section: "Section", tensors: tuple[str, ...]) -> tuple[Fraction, ...]:
+def _read_learning_rates(section: Section, tensors: tuple[str, ...]) -> tuple[Fraction, ...]:
     """One number for all tensors, or a table with one for each."""
     if not isinstance(section.table.get("learning_rate"), dict):
         return (_read_learning_rate(section, "learning_rate"),) * len(tensors)
@@ -350,14 +337,14 @@ def _read_learning_rates(section: "Section", tensors: tuple[str, ...]) -> tuple[
     return tuple(_read_learning_rate(rates, tensor) for tensor in tensors)
 
 
-def _read_learning_rate(section: "Section", key: str) -> Fraction:
+def _read_learning_rate(section: Section, key: str) -> Fraction:
     rate = section.take_decimal(key, Decimal(0), WIDEST_MULTIPLY)
     if rate == 0:
         raise section.fail(key, "expected a number above 0")
     return Fraction(rate)
 
 
-def _read_market(section: "Section") -> Market:
+def _read_market(section: Section) -> Market:
     section.expect(
         ("price", "round_budget", "burn", "escrow", "target_loss", "lifetime_blocks", "judging_sample")
     )
@@ -372,120 +359,3 @@ def _read_market(section: "Section") -> Market:
         lifetime_blocks=section.take_integer("lifetime_blocks", *LIFETIME),
         judging_sample=section.take_integer("judging_sample", *SAMPLE),
     )
-
-
-# --- keys -------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A table of the file together with its name, for messages."""
-
-    path: Path
-    name: str
-    table: Table
-
-    def fail(self, key: str, problem: str) -> JobFileError:
-        """The error about a key of this section."""
-        place = f"[{self.name}] {key}" if self.name else key
-        return JobFileError(f"{self.path}: {place}: {problem}")
-
-    def expect(self, known: Iterable[str]) -> None:
-        """Refuse keys that are not known, with the closest one that is."""
-        names = list(known)
-        for key in self.table:
-            if key not in names:
-                raise self.fail(key, f"unknown key{describe_choice(key, names)}")
-
-    def take_section(self, key: str) -> "Section":
-        name = f"{self.name}.{key}" if self.name else key
-        expected = f"a section [{name}]"
-        value = self._take(key, expected)
-        if not isinstance(value, dict):
-            raise self.expected(key, expected, value)
-        return Section(self.path, name, value)
-
-    def take_text(self, key: str, default: str | None = None) -> str:
-        expected = "a text in quotes"
-        value = self._take(key, expected, default)
-        if not isinstance(value, str):
-            raise self.expected(key, expected, value)
-        return value
-
-    def take_word(self, key: str, words: tuple[str, ...], default: str | None) -> str:
-        """One of a few words."""
-        expected = f"one of {', '.join(map(repr, words))}"
-        word = self._take(key, expected, default)
-        if not isinstance(word, str) or word not in words:
-            raise self.expected(key, expected, word)
-        return word
-
-    def take_integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
-        expected = f"a whole number from {low} to {high}"
-        value = self._take(key, expected, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise self.expected(key, expected, value)
-        return value
-
-    def take_decimal(self, key: str, low: Decimal, high: Decimal, default: Decimal | None = None) -> Decimal:
-        expected = f"a number from {low:f} to {high.normalize():f}"
-        value = self._take(key, expected, default)
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = Decimal(value)
-        if not isinstance(value, Decimal) or not _is_plain(value) or not low <= value <= high:
-            raise self.expected(key, expected, value)
-        return value
-
-    def take_coins(self, key: str, default: int | None = None) -> int:
-        """An amount in units from coins, as a number or as a string."""
-        expected = 'an amount in coins, such as 2.5 or "2.5"'
-        value = self._take(key, expected, default)
-        coins = _read_decimal(value)
-        if coins is None:
-            raise self.expected(key, expected, value)
-        most = Decimal(MAX_AMOUNT).scaleb(-COIN_DIGITS)
-        if not _is_plain(coins) or not 0 <= coins <= most:
-            raise self.expected(key, f"0 to {most} coins", value)
-        units = Fraction(coins) * 10**COIN_DIGITS
-        if units.denominator != 1:
-            raise self.expected(key, f"at most {COIN_DIGITS} decimals", value)
-        return int(units)
-
-    def expected(self, key: str, expected: str, came: object) -> JobFileError:
-        """The error about a value of the wrong kind or size."""
-        return self.fail(key, f"expected {expected}, got {show_value(came)}")
-
-    def _take(self, key: str, expected: str, default: object = None) -> object:
-        value = self.table.get(key, default)
-        if value is None:
-            raise self.fail(key, f"missing: expected {expected}; docs/job-files.md describes every key")
-        return value
-
-
-def show_value(value: object) -> str:
-    """A value in a few characters, as the file writes it."""
-    if isinstance(value, dict):
-        return "a section"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int) and abs(value) >= 10**MAX_SHOWN:  # str() refuses thousands of digits
-        return f"a number of over {MAX_SHOWN} digits"
-    text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + " ..."
-
-
-def _read_decimal(value: object) -> Decimal | None:
-    """The decimal that a number or a string of plain digits is."""
-    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-        return None
-    if isinstance(value, str) and not PLAIN_NUMBER.fullmatch(value):
-        return None
-    return Decimal(value)
-
-
-def _is_plain(value: Decimal) -> bool:
-    """Finite, and short enough to become a fraction."""
-    exponent = value.as_tuple().exponent
-    return isinstance(exponent, int) and -MAX_DECIMALS <= exponent <= MAX_DECIMALS

@@ -9,32 +9,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.blob import DTYPES, BlobTensor, encode_blob
-from training.data import Values, describe_names, load_arrays
 from training.engine import Engine, Task, TaskFacts
 from training.errors import TaskRefused
-from training.exact.counter import draw_sample, open_stream
-from training.exact.grids import DATA
-from training.hashing import compute_cid, compute_tagged_hash
-from training.jobfile import JobFile, JobFileError, Rule, load_job_file
-from training.quantise import (
-    Integers,
-    Loss,
-    Normalisation,
-    Standard,
-    clip_units,
-    compute_offset,
-    measure_standard,
-    round_values,
+from training.hashing import compute_cid
+from training.jobdata import (
+    Parts,
+    StoredArray,
+    derive_seed,
+    draw_parts,
+    fail,
+    load_samples,
+    measure_inputs,
+    store_array,
+    store_targets,
 )
+from training.jobfile import JobFile, Rule, load_job_file
+from training.quantise import Integers, Loss, Standard
 from training.rates import convert_rate
+from training.section import JobFileError
 from training.splits import KEYS, NAMES
 
-__all__ = ["JobFile", "JobFileError", "PreparedJob", "SpecDraft", "load_job_file", "prepare"]
+__all__ = ["JobFile", "JobFileError", "PreparedJob", "SpecDraft", "StoredArray", "load_job_file", "prepare"]
 
-MOST_CLIPPED = 10  # one value in so many may be outside the grid; more is a scaling mistake
 FIELD_KEYS = {"shard": "rule.shard", "steps": "rule.steps", "sample": "market.judging_sample", "data": "data"}
-LARGEST_SENSIBLE = 1e30  # beyond, a `multiply` is no remedy
-CLASS_NORMALISATION = Normalisation(1.0, DATA.f, centre=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +58,6 @@ class SpecDraft:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredArray:
-    """Integers of units 2^-fraction_bits as the blob stores them."""
-
-    units: Integers
-    fraction_bits: int
-
-    def take(self, rows: list[int]) -> "StoredArray":
-        """The samples with these numbers, in this order."""
-        return StoredArray(self.units[np.array(rows, dtype=np.int64)], self.fraction_bits)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Numbers of the samples of each part, counted from 0 in the order of the data file."""
-
-    train: list[int]
-    judge: list[int]
-    holdout: list[int]
-
-
-@dataclass(frozen=True, slots=True)
 class PreparedJob:
     """Everything about a job that does not depend on a chain's state."""
 
@@ -101,13 +77,13 @@ class PreparedJob:
 
 def prepare(job_file: JobFile, sidecar_limit: int) -> PreparedJob:
     """Load, split and quantise a job's data. `sidecar_limit` is the most bytes a blob may have on the chain."""
-    arrays = _load(job_file)
-    parts = _draw_split(job_file, arrays["inputs"].shape[0])
+    arrays = load_samples(job_file)
+    parts = draw_parts(job_file, arrays["inputs"].shape[0])
     report: dict[str, Loss] = {}
-    standard = _measure_inputs(job_file, arrays["inputs"], parts.train)
-    inputs, offset = _store(job_file, "inputs", arrays["inputs"], parts.train, report, standard)
-    targets = _store_targets(job_file, arrays["targets"], parts.train, report)
-    keys = _store(job_file, "keys", arrays["keys"], parts.train, report)[0] if "keys" in arrays else None
+    standard = measure_inputs(job_file, arrays["inputs"], parts.train)
+    inputs, offset = store_array(job_file, "inputs", arrays["inputs"], parts.train, report, standard)
+    targets = store_targets(job_file, arrays["targets"], parts.train, report)
+    keys = store_array(job_file, "keys", arrays["keys"], parts.train, report)[0] if "keys" in arrays else None
     stored = [(inputs.take(rows), targets.take(rows)) for rows in (parts.train, parts.judge)]
     blob = encode_arrays(stored[0], stored[1], keys)
     _check_size(job_file, blob, sidecar_limit, len(parts.train) + len(parts.judge))
@@ -152,187 +128,6 @@ def encode_arrays(
     return encode_blob([_shrink(name, array) for name, array in zip(names, arrays, strict=False)])
 
 
-# --- data -------------------------------------------------------------------------------------------------------------
-
-
-def _load(job_file: JobFile) -> dict[str, Values]:
-    """The arrays in the shapes of the objective, all with as many samples."""
-    data = job_file.data
-    wanted = {"inputs": data.inputs.names, "targets": data.targets.names}
-    if job_file.get_param("key_width"):
-        if data.keys is None:
-            raise _fail(
-                job_file, "data.keys", "missing; key_width is not 0, so keys [outputs, key_width] are needed"
-            )
-        wanted["keys"] = data.keys.names
-    elif data.keys is not None:
-        raise _fail(job_file, "data.keys", "this objective uses no keys; remove it or set key_width")
-    arrays = load_arrays(data.file, wanted)
-    shapes = _expect_shapes(job_file)
-    arrays = {role: _reshape(job_file, role, array, shapes[role]) for role, array in arrays.items()}
-    samples, targets = arrays["inputs"].shape[0], arrays["targets"].shape[0]
-    if samples != targets:
-        raise _fail(
-            job_file,
-            "data",
-            f"{data.file}: {samples} inputs but {targets} targets; expected one target per input",
-        )
-    return arrays
-
-
-def _expect_shapes(job_file: JobFile) -> dict[str, tuple[int, ...]]:
-    """The shape of one sample, by role; keys are not per sample and have their rows as samples."""
-    get = job_file.get_param
-    inputs: tuple[int, ...] = (get("features"),)
-    targets: tuple[int, ...] = (get("outputs"),)
-    if job_file.objective == "attention_regression":
-        inputs, targets = (get("tokens"), get("width")), (get("tokens"), get("outputs"))
-    return {
-        "inputs": inputs,
-        "targets": () if get("targets") else targets,
-        "keys": (get("key_width"),),
-    }
-
-
-def _reshape(job_file: JobFile, role: str, array: Values, sample: tuple[int, ...]) -> Values:
-    """Give every sample its shape. The values of one sample may come flat, in row-major order."""
-    flat = (int(np.prod(sample, dtype=np.int64)),)
-    given = array.shape[1:]
-    if given == () and flat == (1,):
-        given = flat
-    if given not in (sample, flat):
-        flat_hint = f" or [samples, {flat[0]}]" if len(sample) > 1 else ""
-        raise _fail(
-            job_file,
-            f"data.{role}",
-            f"{job_file.data.file}: {_describe(job_file, role)} has shape {list(array.shape)};"
-            f" expected [{', '.join(map(str, ('samples', *sample)))}]{flat_hint} for [objective] as given"
-            f"{_suggest_shape(job_file, role, given, flat)}",
-        )
-    if role == "keys" and array.shape[0] != job_file.get_param("outputs"):
-        raise _fail(job_file, "data.keys", f"{array.shape[0]} rows; expected one for each of the outputs")
-    return array.reshape((array.shape[0], *sample))
-
-
-def _suggest_shape(job_file: JobFile, role: str, given: tuple[int, ...], flat: tuple[int, ...]) -> str:
-    if role == "targets" and job_file.get_param("targets"):
-        return (
-            '; number the classes 0, 1, ..., or, if these are the outputs themselves, set targets = "values"'
-        )
-    if job_file.objective == "softmax_regression" and role == "inputs" and len(given) == 1:
-        return f"; set features = {given[0]} there, give {flat[0]} features, or transpose the array"
-    return "; change [objective], or reshape or transpose the array"
-
-
-def _draw_split(job_file: JobFile, samples: int) -> Parts:
-    """Sample numbers for training, judging and holding out. Held-out ones are drawn first: other counts keep them."""
-    split = job_file.split
-    total = split.train + split.judge + split.holdout
-    if total > samples:
-        raise _fail(
-            job_file,
-            "split",
-            f"train + judge + holdout is {total}, but {job_file.data.file} has {samples} samples; lower the counts",
-        )
-    if job_file.rule.shard > split.train:
-        raise _fail(
-            job_file, "rule.shard", f"{job_file.rule.shard} is more than the {split.train} training samples"
-        )
-    drawn = draw_sample(open_stream(_derive_seed(job_file, "split"), "split"), samples, total)
-    held, kept = drawn[: split.holdout], drawn[split.holdout :]
-    return Parts(train=kept[: split.train], judge=kept[split.train :], holdout=held)
-
-
-def _measure_inputs(job_file: JobFile, inputs: Values, train: list[int]) -> Standard | None:
-    """What the inputs are standardised by, None where the file does not ask for it."""
-    how = job_file.data.inputs.normalisation
-    if not how.deviate:
-        return None
-    given = inputs[np.array(train, dtype=np.int64)]
-    standard = measure_standard(given, how)
-    wrong = np.flatnonzero(~((standard.deviation > 0) & np.isfinite(standard.deviation)))
-    if wrong.size == 0:
-        return standard
-    column = given.reshape(len(train), -1)[:, wrong[0]]
-    problem = "0" if standard.deviation.flat[wrong[0]] == 0 else "too large for a float"
-    feature = _describe_feature(job_file, "inputs", int(wrong[0]))
-    raise _fail(
-        job_file,
-        "data.inputs",
-        f"{job_file.data.file}: {feature}: its values over the {len(train)} training samples go from"
-        f" {column.min():g} to {column.max():g}, so the deviation to divide by is {problem};"
-        " leave it out of the inputs and lower the count in [objective]",
-    )
-
-
-def _store(
-    job_file: JobFile,
-    role: str,
-    array: Values,
-    train: list[int],
-    report: dict[str, Loss],
-    standard: Standard | None = None,
-) -> tuple[StoredArray, Integers]:
-    """Standardise or centre, round and clip one array; the offset is zero where nothing is subtracted at last."""
-    how = job_file.data.get_source(role).normalisation
-    rounded = round_values(array, how, standard)
-    offset = np.zeros(array.shape[1:], dtype=np.int64)
-    if how.centre and standard is None:
-        offset = compute_offset(rounded.units[train])
-    stored, outside = clip_units(rounded.units - offset, how.fraction_bits)
-    outside |= rounded.beyond
-    clipped = int(outside.sum())
-    report[role] = Loss(rounded.error, clipped, stored.size)
-    if clipped * MOST_CLIPPED > stored.size:
-        most = int(outside.reshape(len(outside), -1).sum(axis=0).argmax())
-        raise _fail(
-            job_file,
-            f"data.{role}",
-            f"{job_file.data.file}: {clipped} of {stored.size} values of {_describe(job_file, role)} are outside"
-            f" -8 .. 8 after scaling, most of them in {_describe_feature(job_file, role, most)};"
-            f" {_suggest_scale(array, how)}",
-        )
-    return StoredArray(stored, how.fraction_bits), offset
-
-
-def _suggest_scale(array: Values, how: Normalisation) -> str:
-    if how.deviate and not how.centre:
-        return 'they lie far from 0 compared with their deviation: add subtract = "mean"'
-    if how.deviate:
-        return "the other samples differ from the training samples: look for outliers, or for other units"
-    largest = float(np.abs(array.astype(np.float64)).max())
-    if largest > LARGEST_SENSIBLE:
-        return f"the largest is {largest:g} before it: look for a mistake in the data"
-    return f"the largest is {largest:g} before it: try multiply = {4 / largest:.1g}"
-
-
-def _store_targets(
-    job_file: JobFile, array: Values, train: list[int], report: dict[str, Loss]
-) -> StoredArray:
-    if not job_file.get_param("targets"):
-        return _store(job_file, "targets", array, train, report)[0]
-    if job_file.data.targets.normalisation != CLASS_NORMALISATION:
-        raise _fail(
-            job_file, "data.targets", "classes are numbers of outputs and take no multiply or fraction_bits"
-        )
-    outputs = job_file.get_param("outputs")
-    wrong = np.flatnonzero((array < 0) | (array >= outputs) | (np.rint(array) != array))
-    if wrong.size:
-        row = int(wrong[0])
-        raise _fail(
-            job_file,
-            "data.targets",
-            f"{job_file.data.file}: {_describe(job_file, 'targets')}, row {row} (the first is 0): class {array[row]:g};"
-            f" expected a whole number from 0 to {outputs - 1}, since [objective] outputs = {outputs}:"
-            " number the classes 0, 1, ..., or raise outputs",
-        )
-    report["targets"] = Loss(0.0, 0, array.size)
-    return StoredArray(array.astype(np.int64), 0)
-
-
-# --- blob and spec ----------------------------------------------------------------------------------------------------
-
-
 def _shrink(name: str, array: StoredArray) -> BlobTensor:
     """The array under its name in the smallest dtype that holds it."""
     low, high = int(array.units.min()), int(array.units.max())
@@ -342,7 +137,7 @@ def _shrink(name: str, array: StoredArray) -> BlobTensor:
 
 def _check_size(job_file: JobFile, blob: bytes, limit: int, samples: int) -> None:
     if len(blob) > limit:
-        raise _fail(
+        raise fail(
             job_file,
             "split",
             f"the data blob has {len(blob)} bytes, the chain carries at most {limit}; use at most about"
@@ -358,7 +153,7 @@ def _draft_spec(job_file: JobFile, blob: bytes) -> SpecDraft:
         params=tuple(value for _, value in job_file.params),
         data_cid=compute_cid(blob),
         data_size=len(blob),
-        init_seed=_derive_seed(job_file, "weights"),
+        init_seed=derive_seed(job_file, "weights"),
         steps=rule.steps,
         shard=rule.shard,
         rates=_convert_rates(job_file, rule),
@@ -379,7 +174,7 @@ def _inspect(job_file: JobFile, spec: SpecDraft, blob: bytes) -> TaskFacts:
         return Engine(lambda cid: blob, path="portable").inspect(make_task(spec))
     except TaskRefused as error:
         field = error.field.split()[-1]
-        raise _fail(job_file, FIELD_KEYS.get(field, f"objective.{field}"), str(error)) from error
+        raise fail(job_file, FIELD_KEYS.get(field, f"objective.{field}"), str(error)) from error
 
 
 def _convert_rates(job_file: JobFile, rule: Rule) -> tuple[tuple[int, int], ...]:
@@ -387,25 +182,6 @@ def _convert_rates(job_file: JobFile, rule: Rule) -> tuple[tuple[int, int], ...]
     try:
         return tuple(convert_rate(rate / rule.shard) for rate in rule.learning_rates)
     except ValueError as error:
-        raise _fail(
+        raise fail(
             job_file, "rule.learning_rate", f"on the sum over a shard of {rule.shard}: {error}"
         ) from error
-
-
-def _derive_seed(job_file: JobFile, purpose: str) -> bytes:
-    return compute_tagged_hash("gc/job-file", job_file.seed.to_bytes(8, "big"), purpose.encode("ascii"))
-
-
-def _describe(job_file: JobFile, role: str) -> str:
-    return describe_names(job_file.data.get_source(role).names)
-
-
-def _describe_feature(job_file: JobFile, role: str, place: int) -> str:
-    """How messages call one feature of an array."""
-    names = job_file.data.get_source(role).names
-    return f"column {names[place]!r}" if len(names) > 1 else f"feature {place} of {names[0]!r}"
-
-
-def _fail(job_file: JobFile, key: str, problem: str) -> JobFileError:
-    section, _, name = key.partition(".")
-    return JobFileError(f"{job_file.path}: [{section}]{f' {name}' if name else ''}: {problem}")

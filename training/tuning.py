@@ -6,9 +6,9 @@ from typing import Literal
 
 from training.engine import Engine, Run
 from training.hashing import compute_tagged_hash
-from training.jobfile import JobFileError
 from training.jobs import PreparedJob, make_task
 from training.rates import Rate, convert_rate, get_rate
+from training.section import JobFileError
 
 TRIALS = 4  # seeds that must all give a valid ticket
 MAX_HALVINGS = 20

@@ -17,10 +17,10 @@ from training.blob import decode_blob
 from training.engine import Engine
 from training.errors import TrainingError
 from training.holdout import score_holdout
-from training.jobfile import Section
 from training.jobs import JobFileError, PreparedJob, load_job_file, make_task, prepare
 from training.quantise import Integers, get_stored_limit
 from training.rates import convert_rate, get_rate
+from training.section import Section
 from training.tuning import TRIALS, tune_rates
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
