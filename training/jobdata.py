@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.data import Values, describe_names, load_arrays
 from training.exact.counter import draw_sample, open_stream
@@ -20,6 +21,8 @@ from training.quantise import (
     round_values,
 )
 from training.section import JobFileError
+
+Flags = NDArray[np.bool_]
 
 MOST_CLIPPED = 10  # one value in so many may be outside the grid; more is a scaling mistake
 LARGEST_SENSIBLE = 1e30  # beyond, a `multiply` is no remedy
@@ -184,7 +187,37 @@ def store_array(
             f" -8 .. 8 after scaling, most of them in {_describe_feature(job_file, role, most)};"
             f" {_suggest_scale(array, how)}",
         )
+    if len(job_file.data.get_source(role).names) > 1:
+        _check_columns(job_file, role, array, stored, outside, train)
     return StoredArray(stored, how.fraction_bits), offset
+
+
+def _check_columns(
+    job_file: JobFile, role: str, array: Values, stored: Integers, outside: Flags, train: list[int]
+) -> None:
+    """Refuse a named column that clipping or rounding has spoilt: among many others it would not be noticed."""
+    source = job_file.data.get_source(role)
+    given = array.reshape(len(array), -1)
+    kept, beyond = stored.reshape(given.shape), outside.reshape(given.shape)
+    for place, name in enumerate(source.names):
+        place_in_file = f"{job_file.data.file}: column {name!r}"
+        clipped = int(beyond[:, place].sum())
+        if clipped * MOST_CLIPPED > len(beyond):
+            raise fail(
+                job_file,
+                f"data.{role}",
+                f"{place_in_file}: {clipped} of {len(beyond)} values are outside -8 .. 8 after scaling;"
+                f" {_suggest_scale(given[:, place], source.normalisation)}",
+            )
+        before, after = given[train, place], kept[train, place]
+        if before.min() < before.max() and after.min() == after.max():
+            raise fail(
+                job_file,
+                f"data.{role}",
+                f"{place_in_file}: its training values from {before.min():g} to {before.max():g} all become one"
+                f" number in steps of 2^-{source.normalisation.fraction_bits}; use a larger multiply or more"
+                ' fraction_bits, or, for inputs, divide = "deviation"',
+            )
 
 
 def _suggest_scale(array: Values, how: Normalisation) -> str:
@@ -195,7 +228,10 @@ def _suggest_scale(array: Values, how: Normalisation) -> str:
     largest = float(np.abs(array.astype(np.float64)).max())
     if largest > LARGEST_SENSIBLE:
         return f"the largest is {largest:g} before it: look for a mistake in the data"
-    return f"the largest is {largest:g} before it: try multiply = {4 / largest:.1g}"
+    return (
+        f"the largest is {largest:g} before it: try multiply = {4 / largest:.1g}, or, for inputs,"
+        ' subtract = "mean" and divide = "deviation"'
+    )
 
 
 def store_targets(job_file: JobFile, array: Values, train: list[int], report: dict[str, Loss]) -> StoredArray:

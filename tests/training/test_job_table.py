@@ -188,6 +188,28 @@ def test_feature_of_an_array_is_named_by_its_place(tmp_path: Path) -> None:
         prepare(load_job_file(tmp_path / "job.toml"), LIMIT)
 
 
+@pytest.mark.parametrize(
+    ("scale", "parts"),
+    [
+        ("multiply = 0.0005", ("column 'share'", "0.00", "all become one number", "2^-8", "deviation")),
+        ("multiply = 0.5", ("column 'year'", "60 of 60", "outside -8 .. 8", "multiply = 0.002", "deviation")),
+    ],
+)
+def test_one_column_spoilt_among_many_is_named(tmp_path: Path, scale: str, parts: tuple[str, ...]) -> None:
+    text = JOB.replace('subtract = "mean", divide = "deviation"', scale)
+    names = ", ".join(f'"c{i}"' for i in range(20))
+    text = text.replace('"area"', names).replace("features = 3", "features = 22")
+    lines = [
+        ",".join(map(repr, [row[0], row[1], *[i % 7 for i in range(20)], row[3]])) for row in make_rows()
+    ]
+    head = ",".join(["year", "share", *[f"c{i}" for i in range(20)], "kind"])
+    (tmp_path / "a.csv").write_text("\n".join([head, *lines]))
+    (tmp_path / "job.toml").write_text(text)
+    with pytest.raises(JobFileError) as error:
+        prepare(load_job_file(tmp_path / "job.toml"), LIMIT)
+    assert [part for part in parts if part not in str(error.value)] == [], str(error.value)
+
+
 def test_deviation_without_mean_says_to_add_it(tmp_path: Path) -> None:
     with pytest.raises(
         JobFileError,
