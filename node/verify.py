@@ -28,7 +28,7 @@ from ledger.hashing import cid_text
 from ledger.jobspec import JobSpec
 from ledger.records import JOB, decode_job
 from ledger.slots import draw_job
-from ledger.state import Overlay
+from ledger.state import Overlay, check_supply
 from ledger.storage import open_storage
 from ledger.work import JobFacts, Settled, SettleTask, TicketRun, TicketTask, WorkRefused, WorkVerifier
 from node.exits import Exit
@@ -123,6 +123,10 @@ class Replay:
                 raise BlockRefused(str(error)) from error
             self._report_progress()
         chain = self._chain
+        try:
+            check_supply(chain.state.entries().items())
+        except InvalidBlock as error:
+            raise BlockRefused(str(error)) from error
         jobs = {key[1:]: decode_job(data) for key, data in chain.state.entries().items() if key[0] == JOB}
         return {
             "verified": True,

@@ -54,6 +54,7 @@ class Loop:
         self._requests = Requests(genesis.params, verifier)
         self._mining: MiningRound | None = None
         self._reported_s = 0.0
+        self._last_fault = ""
 
     def run(self) -> None:
         while True:
@@ -106,9 +107,13 @@ class Loop:
         except Exception as error:
             if mining.spec is None:  # the heartbeat always runs: this machine is broken
                 raise
-            log.exception("the run of a job failed")  # the job's fault, perhaps: it must not end every miner
             self._mining = None
             why = str(error) or type(error).__name__
+            if why != self._last_fault:  # once: a bad job fails at every height
+                log.exception(
+                    "the run of a job failed"
+                )  # the job's fault, perhaps: it must not end every miner
+                self._last_fault = why
             write_frame(self._output, [EVENT, "stuck", mining.number, why])
             return
         if found is not None:

@@ -30,6 +30,7 @@ CRASH_WINDOW_S = 60.0
 STOP_S = 1.0  # it has nothing to lose, so it is not waited for long
 HUNG_S = 180.0  # without a word while requests wait: longer than the longest request may take
 MAX_TRIES = 2
+MAX_LOG_BYTES = 16 << 20
 
 
 class WorkerGone(Exception):
@@ -125,6 +126,7 @@ class WorkerProcess:
 
     def _launch(self) -> None:
         """Start a process, and give it the requests that its predecessor did not answer."""
+        _bound_log(self._log_path)
         with self._log_path.open("ab") as output:
             process = subprocess.Popen(
                 self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output
@@ -248,6 +250,12 @@ class WorkerProcess:
             return f"the training process cannot be started again: {error}"
         self.restarts += 1
         return ""
+
+
+def _bound_log(path: Path) -> None:
+    """Keep one old log beside a new one, so that a process that complains and dies does not fill the disk."""
+    if path.is_file() and path.stat().st_size > MAX_LOG_BYTES:
+        path.replace(path.with_suffix(".log.1"))
 
 
 def _write(process: subprocess.Popen[bytes], outbox: _Outbox) -> None:

@@ -110,6 +110,17 @@ def test_job_whose_run_fails_in_an_unforeseen_way_is_stuck_and_ends_nothing(writ
     assert written[-1] == [0, "stuck", 1, "unforeseen"]
 
 
+def test_job_that_fails_again_in_the_same_way_is_logged_once(
+    written: Written, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = make_loop(OneResult(error=ValueError("odd")))
+    for number in range(1, 4):
+        loop.handle(mine_frame(TEMPLATE, number))
+        loop.mine_once()
+    assert written.kinds() == ["stuck"] * 3
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
 def test_heartbeat_that_fails_ends_the_process(written: Written) -> None:
     loop = make_loop(OneResult(error=ZeroDivisionError("unforeseen")))
     loop.handle(mine_frame(replace(TEMPLATE, spec=None), 1))

@@ -135,6 +135,17 @@ def test_telling_a_busy_process_never_waits_and_keeps_only_the_newest(worker: Su
     assert worker.seen("mine") <= 2  # one was being written
 
 
+def test_long_log_gives_way_to_a_new_one_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "MAX_LOG_BYTES", 10)
+    log_path = tmp_path / "worker.log"
+    log_path.write_bytes(b"x" * 11)
+    supervision._bound_log(log_path)
+    assert not log_path.exists()
+    assert (tmp_path / "worker.log.1").read_bytes() == b"x" * 11
+
+
 def test_stop_ends_a_process_that_does_not_read(worker: Supervised) -> None:
     pid = worker.process.pid
     assert pid is not None
