@@ -92,6 +92,7 @@ class Chaos:
         job = self.network.client("node-0").post(
             "/v1/jobs", make_submission(JOB_FILE, "local-0"), timeout_s=SUBMIT_TIMEOUT_S
         )
+        self.wait_for_job(str(job["id"]))
         deadline_s = time.monotonic() + 60 * self.options.minutes
         while self.strikes.total() < self.options.kills and time.monotonic() < deadline_s:
             self.strike()
@@ -111,6 +112,16 @@ class Chaos:
             "verified_blocks": verdict["blocks"],
             "seconds": round(time.monotonic() - begin_s),
         }
+
+    def wait_for_job(self, job_id: str) -> None:
+        """Until its submission is in a block: before that it is in memory only, and may die with its node."""
+        deadline_s = time.monotonic() + ONE_TIP_S
+        while time.monotonic() < deadline_s:
+            with suppress(ClientError):
+                if self.ask("node-0", f"/v1/jobs/{job_id}")["status"] != "pending":
+                    return
+            time.sleep(POLL_S)
+        raise Broken(f"the job was in no block within {ONE_TIP_S:g} s")
 
     # --- strikes ---
 
