@@ -95,7 +95,7 @@ def measure_standard(train: Values, how: Normalisation) -> Standard:
 def _measure_feature(column: Floats) -> tuple[float, float]:
     low, high = float(column.min()), float(column.max())
     if low == high:  # the rounded mean of equal numbers need not be that number
-        return low, 0.0
+        return low + 0.0, 0.0  # never a negative zero, whatever comes first
     if max(-low, high) > MEASURE_LIMIT:
         return 0.0, math.inf
     mean = math.fsum(column.tolist()) / len(column)
