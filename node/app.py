@@ -24,7 +24,7 @@ import trio
 
 from ledger.blobs import BlobStore
 from ledger.chain import Chain
-from ledger.errors import LedgerError, StorageFailed
+from ledger.errors import DecodeError, LedgerError, StorageFailed
 from ledger.genesis import MAINNET_GENESIS, TESTNET_GENESIS, Genesis, local_genesis, regtest_genesis
 from ledger.jobspec import decode_spec
 from ledger.storage import STORAGE_ERRORS, explain_failure, open_storage
@@ -340,17 +340,23 @@ def _load_genesis(settings: Settings) -> Genesis:
         "mainnet": lambda: MAINNET_GENESIS,
     }[settings.chain]()
     path = settings.data_dir / "genesis.bin"
-    if path.exists() and path.read_bytes() != genesis.encode():
+    if _holds_other_genesis(path, genesis):
         raise UserError(
             f"{path} is the genesis of another chain than {settings.chain} with seed {settings.chain_seed!r}",
             "use the seed the directory was made with, or another --data-dir",
             Exit.USAGE,
         )
-    if not path.exists():
-        temporary = path.with_suffix(".new")
-        temporary.write_bytes(genesis.encode())
-        temporary.replace(path)
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(genesis.encode())
+    temporary.replace(path)
     return genesis
+
+
+def _holds_other_genesis(path: Path, genesis: Genesis) -> bool:
+    try:
+        return Genesis.decode(path.read_bytes()).encode() != genesis.encode()
+    except (FileNotFoundError, DecodeError):  # a damaged one says nothing; it is written again
+        return False
 
 
 def _read_key(path: Path) -> bytes:

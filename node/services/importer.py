@@ -5,21 +5,27 @@ Source: docs/protocol.md, sections 3 and 13: a block without its sidecars is par
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import OrderedDict
+from contextlib import suppress
 
 import trio
 
 from ledger.blocks import Block
+from ledger.chain import Chain
 from ledger.errors import (
     DamagedBody,
     InvalidBlock,
     InvalidHeader,
     LedgerError,
     MissingBlobs,
+    StorageFailed,
     UnknownParent,
 )
 from ledger.hashing import cid_text
+from ledger.lifecycle import load_spec
+from ledger.state import Overlay
 from node.services.chain_service import ChainService
 from node.services.fetch import Fetcher
 
@@ -28,6 +34,7 @@ log = logging.getLogger(__name__)
 MAX_PARKED = 64
 MAX_PARKED_PER_PEER = 4
 MAX_FETCHES = 64
+LOOK_EVERY = 5  # turns
 
 
 class Importer:
@@ -78,9 +85,25 @@ class Importer:
             except LedgerError as error:
                 log.info("parked block %s waits: %s", block.hash.hex()[:12], error)
 
+    async def fetch_lost(self) -> None:
+        """Fetch the data of live jobs that are gone from the disk: else only a block that needs them would."""
+        lost = await self._chain.call(_list_lost)
+        if lost:
+            log.warning("data of live jobs are gone and fetched again: %s", ", ".join(map(cid_text, lost)))
+            await self._fetcher.fetch_blobs(lost)
+
     async def run(self, interval_s: float) -> None:
-        """Retry now and then until cancelled."""
-        while True:
+        """Retry and look now and then until cancelled."""
+        for turn in itertools.count(1):
             await trio.sleep(interval_s)
             if self._parked:
                 await self.retry_parked()
+            if turn % LOOK_EVERY == 0:
+                with suppress(StorageFailed):  # told already: the node is about to stop
+                    await self.fetch_lost()
+
+
+def _list_lost(chain: Chain) -> list[bytes]:
+    jobs = Overlay(chain.state).active_jobs()
+    wanted = {load_spec(record, chain.params).data_cid for _, record in jobs}
+    return sorted(cid for cid in wanted if not chain.blobs.has(cid))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -9,13 +11,15 @@ from typing import Any, cast
 import pytest
 
 from ledger.blobs import BlobStore
-from ledger.errors import MissingBlobs
+from ledger.errors import DiskFailed, MissingBlobs
 from ledger.genesis import Genesis, local_accounts
 from ledger.hashing import cid_of
 from ledger.jobspec import encode_spec
 from ledger.params import REGTEST
 from ledger.template import assemble_block, build_template
 from ledger.work import TicketRun, TicketTask
+from node.exits import Exit
+from node.rpc.errors import ClientError
 from node.services import miner as miner_module
 from node.services import sync as sync_module
 from node.services.chain_service import read_clock_ms
@@ -131,6 +135,44 @@ async def test_sidecar_that_vanishes_under_a_running_node_is_fetched_again(tmp_p
         await until(lambda: loser.builder.blobs.has(cid_of(DATA)), WAIT_S)
         wanted = holder.height + 2
         await until(lambda: loser.height >= wanted, WAIT_S)
+
+
+async def test_damage_found_while_running_stops_the_node_by_name(tmp_path: Path) -> None:
+    async with open_live(tmp_path, "node", mine=True) as node:
+        await until(lambda: node.height >= 2, WAIT_S)
+        await node.hold_mining()
+        first = node.builder.chain.index.main[1]
+
+        def damage(_: object) -> None:
+            node.builder.storage.db.execute(
+                "UPDATE blocks SET body = zeroblob(length(body)) WHERE hash = ?", (first,)
+            )
+
+        await node.parts.chain.call(damage)
+        with pytest.raises(ClientError):
+            await node.get(f"/v1/blocks/{first.hex()}")
+        await node.stop.event.wait()
+        assert node.stop.why is not None
+        assert node.stop.why.exit_code == Exit.DAMAGED
+        assert "chain.sqlite" in node.stop.why.hint
+
+
+async def test_blob_that_cannot_be_stored_stops_the_node_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_live(tmp_path, "node") as node:
+
+        def fail(*paths: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "blob")
+
+        monkeypatch.setattr(os, "replace", fail)
+        blob = b"GCD1 no room"
+        with pytest.raises(DiskFailed, match="No space left"):
+            await node.parts.chain.put_blob(cid_of(blob), blob)
+        monkeypatch.undo()
+        await node.stop.event.wait()
+        assert node.stop.why is not None
+        assert node.stop.why.exit_code == Exit.DISK
 
 
 # what bad jobs cost

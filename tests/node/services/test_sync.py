@@ -16,7 +16,7 @@ from node.services import serve, sync
 from node.services.messages import GET_HEADERS, MAX_LOCATOR, Status, encode_get_blocks, encode_get_headers
 from node.services.sync import MAX_UNSERVED
 from node.worker.client import WorkerFailed
-from tests.ledger.chain_builder import ALICE, GENESIS, make_genesis, make_spec
+from tests.ledger.chain_builder import ALICE, DATA, GENESIS, make_genesis, make_spec
 from tests.node.services.network import (
     NAMES,
     WAIT_S,
@@ -100,6 +100,17 @@ async def test_missing_sidecars_of_a_pulled_chain_are_fetched(net: Net, tmp_path
     await net.connect((late, old))
     await late.reaches(miner.chain.head.hash)
     await until(lambda: late.importer.parked == 0)
+
+
+async def test_lost_data_of_a_live_job_are_fetched_though_no_block_needs_them(
+    net: Net, tmp_path: Path
+) -> None:
+    miner = Builder(tmp_path / "miner")
+    miner.open_job()
+    node, holder = await net.add(blocks_of(miner)), await net.add(blocks_of(miner))
+    await net.connect((node, holder))
+    node.builder.blobs.remove(cid_of(DATA))
+    await until(lambda: node.builder.blobs.has(cid_of(DATA)))
 
 
 async def test_failing_training_process_stops_sync_but_drops_nobody(net: Net, tmp_path: Path) -> None:
