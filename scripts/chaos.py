@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.cli.chain import export_chain
-from node.cli.job import SUBMIT_TIMEOUT_S, make_submission
+from node.cli.job_files import make_submission
+from node.cli.submit import PREPARE_TIMEOUT_S
 from node.cli.verify import run_verifier, show_progress
 from node.exits import Exit, UserError
 from node.rpc.client import Json
@@ -90,7 +91,7 @@ class Chaos:
         begin_s = time.monotonic()
         self.network.up(self.options.nodes)
         job = self.network.client("node-0").post(
-            "/v1/jobs", make_submission(JOB_FILE, "local-0"), timeout_s=SUBMIT_TIMEOUT_S
+            "/v1/jobs", make_submission(JOB_FILE, "local-0"), timeout_s=PREPARE_TIMEOUT_S
         )
         self.wait_for_job(str(job["id"]))
         deadline_s = time.monotonic() + 60 * self.options.minutes
