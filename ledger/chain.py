@@ -100,6 +100,10 @@ class Chain:
         """The state after the head; read only."""
         return self._state
 
+    def set_durable(self, durable: bool) -> None:
+        """Wait for the disk at every block, or not while many come that others have; see `Storage.set_durable`."""
+        self._storage.set_durable(durable)
+
     # opening
 
     def _open(self) -> None:

@@ -31,7 +31,7 @@ def read_job_file(file: Path) -> tuple[str, str]:
             raise bad_file(
                 file, f"has {file.stat().st_size:,} bytes, at most {MAX_JOB_FILE_BYTES:,} are allowed"
             )
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         data = tomllib.loads(text).get("data")
     except OSError as error:
         raise bad_file(file, f"cannot be read: {(error.strerror or str(error)).lower()}") from None

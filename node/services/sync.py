@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -201,9 +202,10 @@ class Sync:
             if last is not None and headers and headers[-1].work.height <= last.work.height:
                 raise BadPeer("headers: the same ones again")
             new = await self._chain.call(partial(_skip_held, headers=headers))
-            for start in range(0, len(new), BATCH):
-                if not await self._pull(peer_id, new[start : start + BATCH]):
-                    return False
+            async with self._chain.hurry() if len(new) > BATCH else nullcontext():
+                for start in range(0, len(new), BATCH):
+                    if not await self._pull(peer_id, new[start : start + BATCH]):
+                        return False
             if len(headers) < MAX_HEADERS:
                 return True
             last = headers[-1]

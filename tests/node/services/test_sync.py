@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ import trio.testing
 from ledger.codec import encode
 from ledger.hashing import cid_of, tagged_hash
 from ledger.params import LOCAL
+from ledger.storage import Storage
 from node.p2p.transport import RequestRefused
 from node.services import serve, sync
 from node.services.messages import GET_HEADERS, MAX_LOCATOR, Status, encode_get_blocks, encode_get_headers
@@ -29,6 +31,7 @@ from tests.node.services.network import (
     until,
 )
 
+NORMAL, FULL = 1, 2  # of PRAGMA synchronous
 BATCH = 8  # headers of an answer, in tests that need many answers
 
 
@@ -50,6 +53,31 @@ async def test_late_joiner_catches_up_over_several_batches(net: Net, tmp_path: P
     assert late.builder.chain.state.root == old.builder.chain.state.root
     await until(lambda: late.sync.progress().state == "running")
     assert late.sync.progress().behind == 0
+
+
+async def test_disk_is_waited_for_at_the_end_of_a_long_sync_only(
+    net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = blocks_of(mine_chain(tmp_path / "chain", 2 * sync.BATCH))
+    old, late = await net.add(chain), await net.add()
+    storage, seen = late.builder.storage, set[int]()
+    put_block = Storage.put_block
+
+    def note(self: Storage, *arguments: Any) -> None:
+        if self is storage:
+            seen.add(read_synchronous(storage))
+        put_block(self, *arguments)
+
+    monkeypatch.setattr(Storage, "put_block", note)
+    await net.connect((late, old))
+    await late.reaches(chain[-1].hash)
+    await until(lambda: read_synchronous(storage) == FULL)
+    assert seen == {NORMAL}
+
+
+def read_synchronous(storage: Storage) -> int:
+    """How commits wait for the disk: 1 is NORMAL, 2 is FULL."""
+    return int(storage.db.execute("PRAGMA synchronous").fetchone()[0])
 
 
 async def test_node_says_that_it_is_syncing_while_it_is(net: Net, tmp_path: Path) -> None:
