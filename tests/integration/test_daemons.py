@@ -30,7 +30,7 @@ from tests.integration.daemons import (
     worker_of,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.xdist_group("daemons")]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 FIRST, SECOND, LATE, EARLY = "node-0", "node-1", "node-2", "node-3"
 

@@ -37,7 +37,7 @@ from tests.integration.daemons import (
 from tests.ledger.chain_builder import ALICE
 from tests.node.services.network import Builder
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.xdist_group("faults")]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 FIRST, SECOND = "node-0", "node-1"
 SEED = "faults"
