@@ -272,6 +272,7 @@ async def test_forged_headers_ban_their_sender_and_nobody_else(scene: Scene) -> 
         await until(lambda: node.transport.is_banned(attacker.peer_id), WAIT_S)
         await until(lambda: not node.transport._gate._running.total, WAIT_S)
         assert node.replays == before + 1
+        await until(lambda: not attacker.peers(), WAIT_S)  # it notices later
         with pytest.raises(DialError):
             await attacker.connect(node.address)
         node.go_on_mining()

@@ -15,10 +15,10 @@ from ledger.transactions import SubmitJob, Transaction, decode_transaction, sign
 from node.p2p.gate import compute_message_id
 from node.services.gossip import MAX_COMPLETING_PER_PEER
 from node.services.importer import MAX_PARKED_PER_PEER
-from node.services.messages import decode_announcement, encode_announcement
+from node.services.messages import Status, decode_announcement, encode_announcement
 from node.services.turns import ReplayTurns
 from node.worker.client import WorkerFailed
-from tests.ledger.chain_builder import ALICE, BOB, CAROL, make_spec
+from tests.ledger.chain_builder import ALICE, BOB, CAROL, GENESIS, make_spec
 from tests.node.services.network import NAMES, BarePeer, Builder, Net, Node, forge, mine_chain, until
 
 OTHER_DATA = b"GCD1 data that only the miner has"
@@ -48,6 +48,9 @@ def ignored_of(node: Node) -> list[bytes]:
 async def line_up(net: Net) -> tuple[BarePeer, Node, BarePeer]:
     """Return a speaker, a node between, and a listener that sees only what the node relays."""
     speaker, node, listener = await net.add_bare(), await net.add(), await net.add_bare()
+    nothing = Status(GENESIS.chain_id, GENESIS.chain_id, 0, 0).encode()
+    for peer in (speaker, listener):
+        peer.serve(NAMES.status, lambda _: nothing)  # a node drops who does not
     await net.connect((speaker, node), (node, listener))
     return speaker, node, listener
 
@@ -100,7 +103,6 @@ async def test_forger_costs_one_training_run_however_many_headers_it_sends(net: 
 async def test_peer_gets_only_so_many_headers_judged(net: Net, tmp_path: Path) -> None:
     speaker, node, listener = await line_up(net)
     node.gossip._turns = ReplayTurns(node.transport.is_banned, lambda: 0.0, burst=2)
-    speaker.serve_chain(mine_chain(tmp_path / "behind", 0))  # a node would drop who serves nothing
     miner = mine_chain(tmp_path / "miner", 3)
     for height in (1, 2):
         await speaker.say_block(encode_announcement(miner.block_at(height)))
