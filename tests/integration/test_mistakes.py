@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ledger.genesis import local_genesis
 from ledger.keys import KeyPair, address_text
 from node.datadir import NodeConfig, init_data_dir
 from node.exits import Exit
@@ -263,7 +264,7 @@ def test_wrong_address_of_a_node_exits_3_at_once(
 
 def test_genesis_of_another_chain_is_named(place: Place, tmp_path: Path) -> None:
     data_dir = make_data_dir(tmp_path / "extra")
-    (data_dir / "genesis.bin").write_bytes(b"another")
+    (data_dir / "genesis.bin").write_bytes(local_genesis("another").encode())
     ran = place.type("run", "--data-dir", str(data_dir))
     check(ran, Exit.USAGE, "genesis of another chain", "another --data-dir")
 
