@@ -1,15 +1,14 @@
 """What `testnet up` prints: nodes, funded accounts, how to join, what to type next."""
 
 import shlex
-from pathlib import Path
 
 import click
 
+from node.cli.examples import find_example
+from node.cli.networks import repeat_choice
 from node.cli.output import format_coins, print_facts, print_next, print_table
 from node.testnet.network import Testnet
 
-EXAMPLE = Path("examples", "digits.toml")
-SOURCE = Path(__file__).resolve().parents[2]  # of an editable install: where the examples are
 JOINER = "node-joined"
 
 
@@ -31,7 +30,10 @@ def print_banner(network: Testnet) -> None:
     print_table(("ACCOUNT", "ADDRESS", "COINS"), rows, "  ")
     click.echo("\n  Join it with one more node, from any directory of this machine:\n")
     click.echo(f"    {get_join_line(network, first['addresses'][0])}")
-    click.echo("\n  Look at it: gradientcoin testnet status    Stop it: gradientcoin testnet down")
+    again = repeat_choice(network)
+    click.echo(
+        f"\n  Look at it: gradientcoin testnet status{again}    Stop it: gradientcoin testnet down{again}"
+    )
     print_next(f"gradientcoin job submit {find_example()}")
 
 
@@ -41,9 +43,3 @@ def get_join_line(network: Testnet, address: str) -> str:
     where = f"--data-dir {JOINER}"
     init = f"gradientcoin init {where} --chain local --chain-seed {seed} --name {JOINER}"
     return f"{init} && gradientcoin run {where} --bootstrap {address}"
-
-
-def find_example() -> Path:
-    """The example job as one can type it from here."""
-    here = EXAMPLE.exists() or not (SOURCE / EXAMPLE).exists()
-    return EXAMPLE if here else SOURCE / EXAMPLE

@@ -9,7 +9,7 @@ from node.cli.options import connect, node_option, reading
 from node.cli.output import (
     count_of,
     format_age,
-    format_coins,
+    format_amount,
     format_loss,
     print_facts,
     print_json,
@@ -89,7 +89,8 @@ def print_found(kind: str, found: Json) -> None:
     """Every field: plain values on a line each, nested ones as JSON."""
     name = found.get("hash") or found.get("txid") or ""
     click.echo(f"{click.style(kind, bold=True)} {name}")
-    print_facts([(key, value) for key, value in found.items() if not isinstance(value, list | dict)])
+    plain = [(key, value) for key, value in found.items() if not isinstance(value, list | dict)]
+    print_facts([(key, "-" if value is None else value) for key, value in plain])
     for key, value in found.items():
         if isinstance(value, list | dict) and value:
             click.echo(f"  {key}:")
@@ -111,7 +112,7 @@ def print_transaction(found: Json) -> None:
         state = f"in block {found['height']:,}, {count_of(found['confirmations'], 'confirmation')}"
     click.echo(f"{click.style(found['kind'], bold=True)} {found['txid']}  {state}")
     print_facts(
-        (key, f"{format_coins(value)} coins" if key in AMOUNTS else value)
+        (key, f"{format_amount(value)}" if key in AMOUNTS else value)
         for key, value in found.items()
         if key not in ("kind", "txid", "state", "height", "confirmations")
     )
@@ -123,6 +124,8 @@ def print_transaction(found: Json) -> None:
 @reading
 def export(file: Path, force: bool, node: str | None, as_json: bool) -> None:
     """Write the whole chain, genesis to head, to FILE: what verify needs, and nothing else."""
+    if str(file) == "-":
+        raise UserError("a chain is written to a file, not to standard output", "name one", Exit.USAGE)
     if file.exists() and not force:
         raise UserError(
             f"{file} is there already", "name another file, or replace it with --force", Exit.USAGE
@@ -169,6 +172,11 @@ def verify_file(file: Path, path: str, as_json: bool) -> int:
         raise UserError(
             f"there is no file {file}", "write one: gradientcoin chain export FILE", Exit.BAD_FILE
         )
+    with file.open("rb") as stream:
+        if not stream.read(8).startswith(b"GCCHAIN"):
+            raise UserError(
+                f"{file} is no chain file", "write one: gradientcoin chain export FILE", Exit.BAD_FILE
+            )
     with show_progress("replaying") as progress:
         verdict = run_verifier(file, progress, path)
     if as_json:

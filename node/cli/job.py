@@ -7,6 +7,7 @@ import click
 from node.cli.job_names import get_job
 from node.cli.options import connect, reading
 from node.cli.output import (
+    format_amount,
     format_coins,
     format_loss,
     print_facts,
@@ -96,8 +97,12 @@ def list_job_facts(answer: Json) -> list[tuple[str, object]]:
         ),
         ("blocks", f"{answer['tickets']} won, {answer['pending_tickets']} wait for their settlement"),
         ("drawn", f"{answer['drawn']} of the last heights, {answer['lost']} lost to the heartbeat"),
-        ("money", f"escrow {format_coins(answer['escrow'])}, locked {format_coins(answer['lock'])} coins"),
-        ("burn", f"{format_coins(answer['burn'])} coins for each height drawn"),
+        (
+            "money",
+            f"{format_amount(int(answer['escrow']) + int(answer['lock']))} left: "
+            f"lock {format_coins(answer['lock'])}, which pays burns first; escrow {format_coins(answer['escrow'])}",
+        ),
+        ("burn", f"{format_amount(answer['burn'])} for each height drawn"),
         ("price", answer["price_note"] or format_coins(answer["price"])),
         ("weights", answer["weights_cid"] or "-"),
         ("submitted", f"height {answer['submitted']}, ends by height {answer['lifetime_ends']}"),
@@ -131,7 +136,7 @@ def cancel(job_id: str, yes: bool, wait: bool, node: str | None, as_json: bool) 
     if not yes and sys.stdin.isatty() and not as_json:
         question = (
             f"cancel {summary['title']!r} ({shorten(summary['id'])}, {summary['status']})? "
-            f"{format_coins(summary['escrow'])} coins come back, {format_coins(summary['lock'])} are burned"
+            f"{format_amount(summary['escrow'])} come back, {format_coins(summary['lock'])} are burned"
         )
         if not click.confirm(question, err=True):
             raise UserError("nothing was cancelled", exit_code=Exit.FAILED)
@@ -149,8 +154,8 @@ def cancel(job_id: str, yes: bool, wait: bool, node: str | None, as_json: bool) 
                 "closes",
                 f"from height {answer['closes_at']:,}; its last round settles by {answer['ends_at']:,}",
             ),
-            ("comes back", f"{format_coins(answer['refund'])} coins, less what is burned until then"),
-            ("burned", f"the lock, {format_coins(answer['burned'])} coins"),
+            ("comes back", f"{format_amount(answer['refund'])}, less what is burned until then"),
+            ("burned", f"the lock, {format_amount(answer['burned'])}"),
         ]
     )
     print_next(f"gradientcoin job watch {shorten(answer['id'])}")

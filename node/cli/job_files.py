@@ -4,6 +4,7 @@ import base64
 import tomllib
 from pathlib import Path
 
+from node.cli.examples import find_example
 from node.exits import Exit, UserError
 from node.rpc.client import Json
 
@@ -57,4 +58,4 @@ def read_data(path: Path, job_file: Path) -> bytes:
 
 
 def bad_file(path: Path, what: str) -> UserError:
-    return UserError(f"{path} {what}", "examples/digits.toml is a job file that works", Exit.BAD_FILE)
+    return UserError(f"{path} {what}", f"{find_example()} is a job file that works", Exit.BAD_FILE)

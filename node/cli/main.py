@@ -71,19 +71,37 @@ def run(arguments: Sequence[str]) -> int:
     except UserError as error:
         return fail(error.message, error.hint, error.exit_code, as_json)
     except click.ClickException as error:
-        error.show()
-        if as_json:
-            print_error(error.format_message(), "", error.exit_code)
-        return error.exit_code
+        return fail(error.format_message(), get_usage_hint(error, arguments), error.exit_code, as_json)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at exit
         return PIPE_CLOSED
+    except OSError as error:
+        if is_output_lost():  # a full disk behind a pipe, say: nothing more can be printed there
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return fail_by_bug(error, as_json)
     except Exception as error:  # the border to the user: a bug is one line, not forty
         return fail_by_bug(error, as_json)
     return result if isinstance(result, int) else Exit.DONE
+
+
+def get_usage_hint(error: click.ClickException, arguments: Sequence[str]) -> str:
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return ""
+    path = error.ctx.command_path
+    if error.ctx.parent is None and "--node" in arguments:
+        return "--node goes behind the command: gradientcoin status --node node-1"
+    return f"{path} --help"
+
+
+def is_output_lost() -> bool:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def fail(message: str, hint: str, code: int, as_json: bool = False) -> int:
@@ -106,10 +124,11 @@ def print_error(message: str, hint: str, code: int) -> None:
 def fail_by_bug(error: Exception, as_json: bool) -> int:
     if os.environ.get(DEBUG_VARIABLE):
         raise error
-    what = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError):
-        hint = "check the file's path, its permissions and free disk space"
-        return fail(what, hint, Exit.FAILED, as_json)
+        where = f"{error.filename}: " if error.filename else ""
+        hint = "check the path, its permissions and free disk space; or name another place"
+        return fail(f"{where}{(error.strerror or str(error)).lower()}", hint, Exit.FAILED, as_json)
+    what = f"{type(error).__name__}: {error}"
     return fail(
         f"this should not happen: {what}",
         f"set {DEBUG_VARIABLE}=1 for the traceback, and report it; node and command line may differ in version",

@@ -1,5 +1,7 @@
 """Which local network, and which of its nodes, a command means."""
 
+import re
+import shlex
 from pathlib import Path
 
 import click
@@ -8,7 +10,20 @@ from node.exits import Exit, UserError
 from node.testnet.network import Testnet
 from node.testnet.state import FOLDER, STATE_FILE, find_networks, find_running_networks
 
-name_option = click.option("--name", help=f"The network's name, and its folder under {FOLDER}.")
+DEFAULT_NAME = "local"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+
+
+def check_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A network's name is that of its folder, and stands in commands."""
+    if value is not None and not NAME.fullmatch(value):
+        raise click.BadParameter(f"expected 1 to 32 of A-Z, a-z, 0-9, - and _, got {value!r}")
+    return value
+
+
+name_option = click.option(
+    "--name", callback=check_name, help=f"The network's name, and its folder under {FOLDER}."
+)
 dir_option = click.option(
     "--dir",
     "directory",
@@ -31,7 +46,27 @@ def find_network(name: str | None, directory: Path | None) -> Path:
         return next(iter(candidates.values()))
     if not candidates:
         raise no_network("no local network", [])
-    raise UserError(f"several local networks: {', '.join(candidates)}", "name one: --name NAME", Exit.USAGE)
+    if not find_running_networks(Path.cwd()) and DEFAULT_NAME in candidates:
+        return candidates[DEFAULT_NAME]
+    running = find_running_networks(Path.cwd())
+    listed = ", ".join(candidates) if running else f"{', '.join(candidates)} (none runs)"
+    raise UserError(
+        f"several local networks: {listed}",
+        "name one: --name NAME; delete one: gradientcoin testnet down --delete --name NAME",
+        Exit.USAGE,
+    )
+
+
+def repeat_choice(network: Testnet) -> str:
+    """The option that names this network again in the next command; nothing where it goes without saying."""
+    try:
+        if find_network(None, None).resolve() == network.directory:
+            return ""
+    except UserError:
+        pass
+    if find_networks(Path.cwd()).get(network.state.name, Path()).resolve() == network.directory:
+        return f" --name {network.state.name}"
+    return f" --dir {shlex.quote(str(network.directory))}"
 
 
 def no_network(what: str, known: list[str]) -> UserError:
@@ -44,6 +79,7 @@ def no_network(what: str, known: list[str]) -> UserError:
 
 def pick_node(network: Testnet, named: str) -> str:
     """The name of a node that a user named in full or by its number."""
+    named = named.removeprefix(f"{network.state.name}/")
     name = f"node-{named}" if named.isdigit() else named
     if name not in network.names():
         raise UserError(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from node.cli.networks import dir_option, find_network, name_option, pick_node
+from node.cli.networks import dir_option, find_network, name_option, pick_node, repeat_choice
 from node.cli.output import print_json, print_next, warn
 from node.cli.suggest import complete_nodes
 from node.cli.waiting import waiting
@@ -48,7 +48,7 @@ def kill(node: str, name: str | None, directory: Path | None, as_json: bool) -> 
         if wanted not in network.running():
             raise UserError(
                 f"{wanted} does not run",
-                f"start it: gradientcoin testnet restart {wanted}",
+                f"start it: gradientcoin testnet restart {wanted}{repeat_choice(network)}",
                 Exit.NOT_RUNNING,
             )
         network.kill(wanted)
@@ -56,7 +56,7 @@ def kill(node: str, name: str | None, directory: Path | None, as_json: bool) -> 
         print_json({"network": network.state.name, "node": wanted, "killed": True})
         return
     click.echo(f"killed {wanted} of {network.state.name!r}")
-    print_next(f"gradientcoin testnet restart {wanted}")
+    print_next(f"gradientcoin testnet restart {wanted}{repeat_choice(network)}")
 
 
 @click.command()
@@ -103,4 +103,4 @@ def show(network: Testnet, node: str, what: str, as_json: bool) -> None:
         print_json({"network": network.state.name, "node": node, "status": status})
         return
     click.echo(f"{node} {what} at height {status['head']['height']:,}: {client.address.url}")
-    print_next("gradientcoin testnet status")
+    print_next(f"gradientcoin testnet status{repeat_choice(network)}")

@@ -4,10 +4,9 @@ Tables are plain columns of full width: nothing is cut off, and a pipe gets what
 """
 
 import json
+import re
 import time
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import click
@@ -16,7 +15,8 @@ from node.exits import Exit, UserError
 
 UNITS_PER_COIN = 10**8
 MAX_UNITS = 2**63 - 1
-MAX_AMOUNT_DIGITS = 20  # beyond that no number is an amount, and exact arithmetic could take forever
+DECIMALS = 8
+AMOUNT = re.compile(r"([0-9]{1,30})(?:\.([0-9]{0,8}))?", re.ASCII)
 SHORT_HASH = 10
 
 
@@ -70,21 +70,28 @@ def format_coins(units: str | int) -> str:
     return f"{'-' if int(units) < 0 else ''}{whole:,}{fraction}"
 
 
+def format_amount(units: str | int) -> str:
+    """Coins with their noun: '1 coin', '1.5 coins'."""
+    number = format_coins(units)
+    return f"{number} coin{'' if number == '1' else 's'}"
+
+
 def parse_coins(text: str) -> int:
     """Coins as typed -> units; raises UserError for anything a chain could not hold."""
-    try:
-        amount = Decimal(text)
-        if not amount.is_finite() or abs(amount.adjusted()) > MAX_AMOUNT_DIGITS:
-            raise ValueError
-        units = Fraction(amount) * UNITS_PER_COIN
-        if units.denominator != 1 or not 0 < units <= MAX_UNITS:
-            raise ValueError
-    except (ArithmeticError, ValueError):
+    match = AMOUNT.fullmatch(text)
+    units = int(match[1] + (match[2] or "").ljust(DECIMALS, "0")) if match else 0
+    if match is not None and units > MAX_UNITS:
+        most = format_coins(MAX_UNITS)
+        raise UserError(
+            f"the amount {text} is too large: at most {most} coins can be", "give less", Exit.USAGE
+        )
+    if units == 0:
         raise UserError(
             f"the amount {text!r} is not one: expected coins above 0 with at most 8 decimals, such as 12.5",
-            exit_code=Exit.USAGE,
-        ) from None
-    return int(units)
+            "write it in digits, with a point and without separators",
+            Exit.USAGE,
+        )
+    return units
 
 
 def shorten(text: str | None) -> str:

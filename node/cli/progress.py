@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from node.cli.output import count_of, format_coins, format_loss, shorten
+from node.cli.output import count_of, format_amount, format_coins, format_loss, shorten
 from node.rpc.client import Json, NodeClient, quote_part
 
 RECENT_BLOCKS = 30  # over which the network's speed is taken
@@ -84,7 +84,11 @@ def list_facts(snapshot: Snapshot) -> list[tuple[str, object]]:
             f"{job['tickets']} for this job, {job['pending_tickets']} wait; chain at {snapshot.height:,}",
         ),
         ("network", f"{format_speed(snapshot)}, {count_of(snapshot.peers, 'peer')}"),
-        ("escrow", f"{format_coins(job['escrow'])} coins, {format_coins(job['burn'])} burned a block"),
+        (
+            "money",
+            f"{format_amount(int(job['escrow']) + int(job['lock']))} left, "
+            f"{format_coins(job['burn'])} burned a drawn height",
+        ),
         ("weights", shorten_cid(job["weights_cid"])),
     ]
 

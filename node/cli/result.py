@@ -52,6 +52,8 @@ def result(job_id: str | None, output: Path | None, node: str | None, as_json: b
             ("record", record),
         ]
     )
+    if not answer["version"]:
+        click.echo("  note: no settlement has moved these weights: they are the random ones it began with")
     print_next("gradientcoin chain verify")
 
 

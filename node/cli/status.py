@@ -6,6 +6,7 @@ from node.cli.options import connect, reading
 from node.cli.output import (
     count_of,
     format_age,
+    format_amount,
     format_coins,
     format_duration,
     print_facts,
@@ -46,7 +47,7 @@ def list_facts(answer: Json) -> list[tuple[str, object]]:
             f"{count_of(answer['mempool']['count'], 'transaction')}, {answer['mempool']['bytes']:,} bytes",
         ),
         ("jobs", f"{answer['jobs']['live']} live of {answer['jobs']['total']}"),
-        ("wallet", f"{format_coins(wallet['balance'])} coins, {format_coins(wallet['immature'])} maturing"),
+        ("wallet", f"{format_amount(wallet['balance'])}, {format_coins(wallet['immature'])} maturing"),
         ("", wallet["address"]),
         ("listens", "\n           ".join(answer["addresses"])),
         ("up", format_duration(answer["uptime_s"])),

@@ -6,7 +6,16 @@ import click
 
 from node.cli.job_files import make_submission
 from node.cli.options import connect, reading
-from node.cli.output import count_of, format_coins, format_loss, print_facts, print_json, print_next, shorten
+from node.cli.output import (
+    count_of,
+    format_amount,
+    format_coins,
+    format_loss,
+    print_facts,
+    print_json,
+    print_next,
+    shorten,
+)
 from node.cli.waiting import waiting
 from node.cli.watch import watch_job
 from node.exits import Exit, UserError
@@ -68,10 +77,10 @@ def print_submitted(answer: Json) -> None:
             ("spec", answer["spec_sha256"]),
             (
                 "cost",
-                f"{format_coins(answer['escrow'])} coins in escrow, fee {format_coins(answer['fee'])}, "
+                f"{format_amount(answer['escrow'])} in escrow, fee {format_coins(answer['fee'])}, "
                 f"paid by {answer['from']}",
             ),
-            ("burn", f"{format_coins(answer['burn'])} coins for each block drawn for it"),
+            ("burn", f"{format_amount(answer['burn'])} for each block drawn for it"),
             ("rounding", f"at most {rounding['max_error']:.2g}, {rounding['clipped']:,} values clipped"),
             ("trial", f"loss {format_loss(trial['before'])} -> {format_loss(trial['after'])} in one run"),
         ]
@@ -123,13 +132,17 @@ def list_costs(answer: Json) -> list[tuple[str, object]]:
         ("work", f"{int(answer['work']):,} multiply-adds a ticket"),
         (
             "total",
-            f"{format_coins(answer['total'])} coins: escrow {format_coins(answer['escrow'])} "
+            f"{format_amount(answer['total'])}: escrow {format_coins(answer['escrow'])} "
             f"(at least {format_coins(answer['least_escrow'])}), fee {format_coins(answer['fee'])}",
         ),
-        ("never back", f"the lock, {format_coins(answer['lock'])} coins of the escrow; and the fee"),
+        (
+            "never back",
+            f"the fee, burns and rents; and what burns leave of the lock, the escrow's first "
+            f"{format_amount(answer['lock'])}",
+        ),
         (
             "a round",
-            f"{answer['round_blocks']} blocks; costs at most {format_coins(answer['round_cost'])} coins: "
+            f"{answer['round_blocks']} blocks; costs at most {format_amount(answer['round_cost'])}: "
             f"burn {format_coins(answer['burn'])} a drawn height, rent {format_coins(answer['rent'])}",
         ),
         (
@@ -143,5 +156,5 @@ def list_costs(answer: Json) -> list[tuple[str, object]]:
         ),
         ("target", f"loss {format_loss(answer['target_loss'])}"),
         ("trial", f"loss {format_loss(trial['before'])} -> {format_loss(trial['after'])} in one run"),
-        ("paid by", f"{answer['from']}, which has {format_coins(answer['available'])} coins to spend"),
+        ("paid by", f"{answer['from']}, which has {format_amount(answer['available'])} to spend"),
     ]

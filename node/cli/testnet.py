@@ -5,10 +5,11 @@ import signal
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from node.cli.banner import print_banner
 from node.cli.logs import Logs
-from node.cli.networks import dir_option, find_network, name_option, pick_node
+from node.cli.networks import DEFAULT_NAME, dir_option, find_network, name_option, pick_node
 from node.cli.nodes import add, kill, restart
 from node.cli.output import count_of, print_json, print_table, shorten, warn
 from node.cli.suggest import complete_nodes
@@ -19,7 +20,6 @@ from node.rpc.errors import ClientError
 from node.testnet.network import MAX_NODES, READY_TIMEOUT_S, Testnet
 from node.testnet.state import FOLDER, STATE_FILE
 
-DEFAULT_NAME = "local"
 PROBE_TIMEOUT_S = 3.0
 STOPPED = "stopped"
 
@@ -76,6 +76,8 @@ def up(
             if network.names()
             else ""
         )
+        if 0 < nodes < len(network.names()) and is_given("nodes"):
+            warn(f"the network has {len(network.names())} nodes, all are started; -n {nodes} takes none away")
         warn(f"starting {count_of(max(nodes, len(network.names())), 'node')} in {path}{again}")
         with waiting("the nodes load their kernels and connect") as say:
             network.up(nodes, lambda node, seconds: say(f"  {node} is ready after {seconds:.1f} s"), timeout)
@@ -86,11 +88,19 @@ def up(
     return stay(network) if attach else Exit.DONE
 
 
+def is_given(option: str) -> bool:
+    """Whether the user typed an option, or it is at its default."""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
+
+
 def stay(network: Testnet) -> int:
     """Show the logs until Ctrl+C or SIGTERM, then stop the network; returns when others stopped it, too."""
     logs = Logs([network.data_dir(name) for name in network.names()])
     logs.skip()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's Ctrl+C
+    # a service manager's Ctrl+C, and that of a terminal that is closed
+    before = {
+        name: signal.signal(name, signal.default_int_handler) for name in (signal.SIGTERM, signal.SIGHUP)
+    }
     warn("\nattached: Ctrl+C stops the network")
     try:
         logs.follow(until=lambda: not Testnet.load(network.directory).running())
@@ -99,7 +109,8 @@ def stay(network: Testnet) -> int:
     else:
         warn("no node of the network runs any more")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for name, handler in before.items():
+            signal.signal(name, handler)
     network = Testnet.load(network.directory)  # nodes may have come and gone meanwhile
     with network.lock():
         return report_stop(network, network.running(), network.stop())
@@ -269,5 +280,5 @@ def check_nothing_left(network: Testnet) -> None:
 def report_stop(network: Testnet, running: list[str], killed: list[str], more: str = "") -> int:
     click.echo(f"stopped {count_of(len(running), 'node')} of {network.state.name!r}{more}")
     if killed:
-        warn(f"did not stop by themselves, and were killed: {', '.join(killed)}")
+        warn(f"had not stopped when the wait for them ended, and were killed: {', '.join(killed)}")
     return Exit.DONE

@@ -6,6 +6,7 @@ import click
 
 from node.cli.options import connect, reading
 from node.cli.output import (
+    format_amount,
     format_coins,
     parse_coins,
     print_facts,
@@ -76,8 +77,8 @@ def balance(account: str | None, node: str | None, as_json: bool) -> None:
     if as_json:
         print_json(answer)
         return
-    click.echo(f"{format_coins(answer['balance'])} coins")
-    print_facts([("maturing", f"{format_coins(answer['immature'])} coins"), ("address", answer["address"])])
+    click.echo(f"{format_amount(answer['balance'])}")
+    print_facts([("maturing", f"{format_amount(answer['immature'])}"), ("address", answer["address"])])
 
 
 def find_account(accounts: list[Json], wanted: str | None) -> Json | None:
@@ -122,25 +123,33 @@ def send(
     body |= {key: value for key, value in (("from", sender), ("memo", memo)) if value}
     answer = client.post("/v1/wallet/send", body)
     if wait:
-        answer = wait_confirmed(client, answer["txid"])
+        answer |= wait_confirmed(client, answer["txid"])
     if as_json:
         print_json(answer)
         return
     state = f"in block {answer['height']}" if wait else "sent, waits for a block"
-    click.echo(f"{format_coins(units)} coins to {body['to']}: {state}")
-    print_facts([("transaction", answer["txid"])])
+    click.echo(f"{format_amount(units)} to {body['to']}: {state}")
+    paid_by = f"{answer['payer']}, fee {format_amount(answer['fee'])}"
+    print_facts([("transaction", answer["txid"]), ("paid by", paid_by)])
     print_next(f"gradientcoin chain tx {answer['txid']}")
 
 
 def wait_confirmed(client: NodeClient, txid: str) -> Json:
     """Ask until the transaction is in a block; raises UserError after WAIT_S."""
     deadline = time.monotonic() + WAIT_S
-    with waiting(f"waiting for transaction {shorten(txid)} to come into a block"):
-        while time.monotonic() < deadline:
-            answer = client.get(f"/v1/transactions/{quote_part(txid)}")
-            if answer["state"] == "confirmed":
-                return answer
-            time.sleep(POLL_S)
+    try:
+        with waiting(f"waiting for transaction {shorten(txid)} to come into a block"):
+            while time.monotonic() < deadline:
+                answer = client.get(f"/v1/transactions/{quote_part(txid)}")
+                if answer["state"] == "confirmed":
+                    return answer
+                time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        raise UserError(
+            f"interrupted while waiting; transaction {txid} was sent",
+            f"look at it: gradientcoin chain tx {txid}",
+            Exit.INTERRUPTED,
+        ) from None
     raise UserError(
         f"transaction {txid} was sent, and is in no block after {WAIT_S:g} s",
         f"look again: gradientcoin chain tx {txid}",

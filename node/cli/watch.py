@@ -12,7 +12,7 @@ from node.cli.curve import draw_curve
 from node.cli.output import print_next, warn
 from node.cli.progress import Snapshot, describe, get_next, list_facts, take_snapshot
 from node.exits import Exit
-from node.rpc.client import NodeClient
+from node.rpc.client import Json, NodeClient
 from node.rpc.errors import NoAnswer, NodeNotRunning, TimedOut
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MAX_CURVE_WIDTH = 100
 
 
 def watch_job(client: NodeClient, job_id: str, as_json: bool = False) -> int:
-    """Follow a job to its end; returns the exit code: 0 done, 1 cancelled."""
+    """Follow a job to its end; returns the exit code: 0 if it reached its target, or had none and was done."""
     snapshots = follow(client, job_id)
     if as_json:
         last = show_changes(snapshots, print_snapshot)
@@ -35,7 +35,12 @@ def watch_job(client: NodeClient, job_id: str, as_json: bool = False) -> int:
         last = show_changes(snapshots, lambda snapshot: click.echo(describe(snapshot)))
     if not as_json:
         print_end(last)
-    return Exit.DONE if last.job["status"] == "done" else Exit.FAILED
+    return Exit.DONE if is_success(last.job) else Exit.FAILED
+
+
+def is_success(job: Json) -> bool:
+    """Whether a job ended as its owner wished; not if its money or its time ran out before its target."""
+    return job["status"] == "done" and (job["ended_by"] == "target" or not job["target_loss"])
 
 
 def follow(client: NodeClient, job_id: str) -> Iterator[Snapshot]:

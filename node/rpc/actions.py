@@ -19,7 +19,7 @@ from ledger.transition import least_fee
 from node.rpc.bodies import Fields
 from node.rpc.context import ApiContext
 from node.rpc.problems import ApiProblem
-from node.rpc.views import Json, read_address
+from node.rpc.views import Json, read_address, show_text
 from node.wallet import WalletAccount
 
 ANYBODY = KeyPair.from_seed(bytes(32))  # signs what is only measured
@@ -104,9 +104,16 @@ async def send_coins(context: ApiContext, fields: Fields) -> Json:
     memo = fields.take_text("memo", default="").encode()
     fields.expect_end()
     if len(memo) > MAX_MEMO_BYTES:
-        raise ApiProblem("bad_request", f"memo: at most {MAX_MEMO_BYTES} bytes, got {len(memo)}")
+        raise ApiProblem(
+            "bad_request", f"memo: at most {MAX_MEMO_BYTES} bytes, got {len(memo)}", "shorten it"
+        )
+    if show_text(memo.decode()) != memo.decode():
+        raise ApiProblem(
+            "bad_request", "memo: expected printable characters on one line", "leave out the others"
+        )
     tx = await send_body(context, [account], lambda chain: Transfer(read_address(chain, to), amount, memo))
-    return {"txid": tx.txid.hex(), "fee": str(tx.fee), "from": account.address, "nonce": tx.nonce}
+    paid = {"fee": str(tx.fee), "from": account.address, "payer": account.name}
+    return {"txid": tx.txid.hex(), "nonce": tx.nonce} | paid
 
 
 def find_account(context: ApiContext, name: str) -> WalletAccount:

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 
 from ledger.chain import Chain
+from ledger.errors import DecodeError
 from ledger.hashing import cid_text
 from ledger.jobspec import JobSpec, encode_spec
 from ledger.lifecycle import load_spec, round_cost
@@ -26,7 +27,7 @@ from node.rpc.context import ApiContext
 from node.rpc.job_views import find_job_id, load_result
 from node.rpc.job_words import Place
 from node.rpc.problems import ApiProblem
-from node.rpc.views import LOSS_UNIT, Json, mean_loss, show_address
+from node.rpc.views import LOSS_UNIT, Json, mean_loss, show_address, show_text
 from node.wallet import WalletAccount
 from node.worker.client import JobFileRefused, PreparedReply
 
@@ -56,6 +57,13 @@ async def prepare(context: ApiContext, fields: Fields) -> Submission:
         job = await context.worker.prepare_job(toml, data_name, data, params.sidecar_limit)
     except JobFileRefused as error:
         raise ApiProblem("bad_file", f"{file_name}: {error}", error.hint) from error
+    except DecodeError as error:  # the file is one, but its numbers are not for this chain
+        least, most = coins(params.min_burn), coins(params.budget_coinbases * params.coinbase)
+        raise ApiProblem(
+            "refused",
+            f"{file_name}: not a job for this chain: {error} (of amounts, 10^8 units are a coin)",
+            f"burn is at least {least} coins here, round_budget at most {most}; see docs/protocol.md, section 4",
+        ) from error
     check_trial(job, file_name)
     return Submission(job, file_name, payers)
 
@@ -69,8 +77,11 @@ async def submit_job(context: ApiContext, fields: Fields) -> Json:
         tx = await send_body(context, ready.payers, lambda chain: make_submission(chain, job))
     payer = next(account for account in ready.payers if account.keypair.public == tx.sender)
     assert isinstance(tx.body, SubmitJob)
+    spec_bytes = tx.body.spec
+    shown = show_prepared(job, spec_bytes)
+    doubts = await context.read(lambda chain, _: list_doubts(chain, job, spec_bytes))
     paid = {"escrow": str(tx.body.escrow), "fee": str(tx.fee), "from": payer.name}
-    return {"id": tx.txid.hex(), "txid": tx.txid.hex()} | show_prepared(job, tx.body.spec) | paid
+    return {"id": tx.txid.hex(), "txid": tx.txid.hex()} | shown | paid | {"notes": [*shown["notes"], *doubts]}
 
 
 async def quote_job(context: ApiContext, fields: Fields) -> Json:
@@ -119,7 +130,7 @@ def show_prepared(job: PreparedReply, spec_bytes: bytes) -> Json:
     """Return what a job file became: the same for a quote and a submission."""
     spec = job.spec
     return {
-        "title": spec.title,
+        "title": show_text(spec.title),
         "objective": spec.objective,
         "data_cid": cid_text(spec.data_cid),
         "data_bytes": spec.data_size,
@@ -153,7 +164,9 @@ def make_quote(chain: Chain, mempool: Mempool, ready: Submission) -> Json:
         problems.append(
             f"balance: {coins(escrow + fee)} coins are needed, account {payer.name} has {coins(available)}"
         )
-    return show_prepared(job, body.spec) | {
+    shown = show_prepared(job, body.spec)
+    shown["notes"] = [*shown["notes"], *list_doubts(chain, job, body.spec)]
+    return shown | {
         "accepted": not problems,
         "problems": problems,
         "escrow": str(escrow),
@@ -163,7 +176,7 @@ def make_quote(chain: Chain, mempool: Mempool, ready: Submission) -> Json:
         "total": str(escrow + fee),
         "rent": str(params.rent),
         "round_cost": str(cost),
-        "rounds": max(0, (escrow - lock) // cost),
+        "rounds": escrow // cost,
         "round_blocks": params.round_length,
         "slot_share": estimate_slot_share(chain, spec),
         "lifetime_blocks": spec.lifetime,
@@ -194,6 +207,26 @@ def list_problems(chain: Chain, job: PreparedReply, escrow: int) -> list[str]:
     if (live := len(Overlay(chain.state).active_jobs())) >= params.max_jobs:
         problems.append(f"jobs: {live} are live already, the most this chain takes; one must end first")
     return problems
+
+
+def list_doubts(chain: Chain, job: PreparedReply, spec_bytes: bytes) -> list[str]:
+    """Return what the chain would take and its owner may not mean."""
+    spec, params, doubts = job.spec, chain.params, list[str]()
+    before = job.trial.before // spec.shard
+    if spec.target >= before:
+        doubts.append(
+            f"target_loss {spec.target * LOSS_UNIT:.4g} is not below the loss it starts with, about "
+            f"{before * LOSS_UNIT:.4g}: it ends as soon as its weights move"
+        )
+    if spec.lifetime < (needed := 4 * params.round_length):
+        doubts.append(
+            f"lifetime_blocks {spec.lifetime:,}: the first rounds settle up to {needed} blocks after submission, "
+            "so it may end untrained"
+        )
+    for job_id, record in Overlay(chain.state).active_jobs():
+        if record.spec == spec_bytes:
+            doubts.append(f"the same job runs already, as {job_id.hex()[:10]}")
+    return doubts
 
 
 def estimate_slot_share(chain: Chain, spec: JobSpec) -> float:

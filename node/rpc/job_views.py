@@ -16,14 +16,14 @@ from ledger.history import SettlementRecord
 from ledger.jobspec import JobSpec, decode_spec
 from ledger.lifecycle import Settlement, load_spec
 from ledger.mempool import Mempool
-from ledger.records import JOB, JobRecord, JobStatus
+from ledger.records import JOB, JobRecord, JobStatus, Reason
 from ledger.slots import round_at
 from ledger.state import Overlay
 from ledger.transactions import SubmitJob, Transaction
 from ledger.work import WorkRefused
 from node.rpc.job_words import Place, describe, name_status
 from node.rpc.problems import ApiProblem
-from node.rpc.views import LOSS_UNIT, Json, mean_loss, show_address
+from node.rpc.views import LOSS_UNIT, Json, mean_loss, show_address, show_text
 
 MIN_PREFIX = 4  # hex digits that may stand for a job's id
 MAX_LISTED = 10  # candidates named for an ambiguous prefix
@@ -132,6 +132,7 @@ def summarise_job(chain: Chain, job_id: bytes, record: JobRecord, tallies: Talli
         "status": name_status(place),
         "reason": reason,
         "next_step": next_step,
+        "ended_by": name_end(record),
         "owner": show_address(chain, record.owner),
         "submitted": record.submitted,
         "first_round": record.first_round,
@@ -153,9 +154,14 @@ def summarise_job(chain: Chain, job_id: bytes, record: JobRecord, tallies: Talli
     }
 
 
+def name_end(record: JobRecord) -> str | None:
+    """Return why a job ended or ends: target, escrow, lifetime, stalled or cancelled; None while it does not."""
+    return None if record.reason is Reason.NONE else record.reason.name.lower()
+
+
 def summarise_spec(chain: Chain, spec: JobSpec) -> Json:
     return {
-        "title": spec.title,
+        "title": show_text(spec.title),
         "objective": spec.objective,
         "target_loss": spec.target * LOSS_UNIT if spec.target else None,
         "burn": str(spec.burn),
@@ -192,6 +198,7 @@ def summarise_pending(chain: Chain, tx: Transaction) -> Json:
             "id": tx.txid.hex(),
             "status": "pending",
             "reason": "It is not in a block yet.",
+            "ended_by": None,
             "next_step": "A miner takes it into one of the next blocks; then its first round is set.",
             "owner": show_address(chain, tx.sender_address),
             "escrow": str(tx.body.escrow - lock),
@@ -249,7 +256,7 @@ def load_result(chain: Chain, mempool: Mempool, prefix: str) -> ResultParts:
     place = Place(job_id, record, chain.head.height, chain.params)
     shown = {
         "id": job_id.hex(),
-        "title": spec.title,
+        "title": show_text(spec.title),
         "status": name_status(place),
         "reason": describe(place)[0],
         "version": record.version,

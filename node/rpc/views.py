@@ -32,6 +32,11 @@ MIN_HASH_PREFIX = 6
 KIND_NAMES = {Transfer.kind: "transfer", SubmitJob.kind: "submit_job", CancelJob.kind: "cancel_job"}
 
 
+def show_text(text: str) -> str:
+    """Return a stranger's text with what would steer a terminal, or hide text, replaced by U+FFFD."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def mean_loss(total_units: int, count: int) -> float:
     """Return a sum of losses as the mean of one sample, in the objective's unit."""
     return total_units / count * LOSS_UNIT if count else 0.0
@@ -59,7 +64,7 @@ def show_slot(chain: Chain) -> Json:
 
 def get_title(state: Overlay, job_id: bytes | None, chain: Chain) -> str:
     record = state.get_job(job_id) if job_id else None
-    return load_spec(record, chain.params).title if record else HEARTBEAT_TITLE
+    return show_text(load_spec(record, chain.params).title) if record else HEARTBEAT_TITLE
 
 
 # accounts
@@ -118,7 +123,7 @@ def summarise_block(chain: Chain, block: Block) -> Json:
         "time_ms": header.work.time_ms,
         "miner": show_address(chain, address_of(header.work.miner)),
         "job": header.work.job_id.hex() if job else None,
-        "title": job.spec.title if job else HEARTBEAT_TITLE,
+        "title": show_text(job.spec.title) if job else HEARTBEAT_TITLE,
         "runs_estimate": expected_runs(get_threshold(chain, header)),
         "transactions": len(block.transactions),
         "target": f"{header.work.target:064x}",
@@ -288,10 +293,11 @@ def show_transaction_body(chain: Chain, tx: Transaction) -> Json:
     }
     match tx.body:
         case Transfer(to, amount, memo):
-            text = memo.decode("utf-8", "replace")
-            return shown | {"to": show_address(chain, to), "amount": str(amount), "memo": text}
+            text = show_text(memo.decode("utf-8", "replace"))
+            exact = {"memo": text, "memo_hex": memo.hex()}
+            return shown | {"to": show_address(chain, to), "amount": str(amount)} | exact
         case SubmitJob(spec=spec, escrow=escrow):
-            title = decode_spec(spec, chain.params).title
+            title = show_text(decode_spec(spec, chain.params).title)
             return shown | {"job": tx.txid.hex(), "title": title, "escrow": str(escrow)}
         case CancelJob(job_id):
             return shown | {"job": job_id.hex()}

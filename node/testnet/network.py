@@ -54,6 +54,7 @@ class Testnet:
         self.directory = directory.resolve()
         self.state = state
         self.command = tuple(command or DAEMON)
+        self.begun: dict[Path, int] = {}  # how long a node's logs were when this object started it
         self.seen: set[ProcessId] = set()  # every process this object stopped: none of its session may stay
 
     @classmethod
@@ -155,6 +156,8 @@ class Testnet:
         for address in self.find_bootstrap(name):
             argv += ["--bootstrap", address]
         (self.data_dir(name) / NODE_FILE).unlink(missing_ok=True)  # of a killed process
+        for path in (self.data_dir(name) / CONSOLE_FILE, self.data_dir(name) / LOG_FILE):
+            self.begun[path] = path.stat().st_size if path.is_file() else 0
         node.process = spawn(argv, node_environment(), self.data_dir(name) / CONSOLE_FILE)
         save_state(self.directory, self.state)
         return True
@@ -186,8 +189,9 @@ class Testnet:
         if process is None or not is_alive(process):
             status = None if process is None else get_exit_status(process)
             how = "" if status is None else f" with exit code {status}"
+            code = status if status in list(Exit) and status else Exit.FAILED
             raise TestnetError(
-                f"{name} ended{how} before it was ready\n{self.tail(name)}", self.log_hint(name)
+                f"{name} ended{how} before it was ready\n{self.tail(name)}", self.log_hint(name), code
             )
         if waited_s > timeout_s:
             raise TestnetError(
@@ -253,11 +257,13 @@ class Testnet:
     # --- words ---
 
     def tail(self, name: str) -> str:
-        """The last lines of a node's log and of what it printed."""
+        """The last lines that a node printed and logged since it was started last: its own words first."""
         lines: list[str] = []
-        for path in (self.data_dir(name) / LOG_FILE, self.data_dir(name) / CONSOLE_FILE):
+        for path in (self.data_dir(name) / CONSOLE_FILE, self.data_dir(name) / LOG_FILE):
             if path.is_file():
-                lines += path.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+                with path.open("rb") as file:
+                    file.seek(self.begun.get(path, 0))
+                    lines += file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
         return "\n".join(f"  | {line}" for line in lines) if lines else "  | (it wrote nothing)"
 
     def log_hint(self, name: str) -> str:

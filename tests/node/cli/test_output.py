@@ -210,7 +210,7 @@ def test_result_does_not_replace_another_jobs(cli: Cli, api: FakeApi, tmp_path: 
 
 
 def test_send_by_name_in_coins(cli: Cli, api: FakeApi) -> None:
-    api.routes["POST /v1/wallet/send"] = {"txid": "77" * 32}
+    api.routes["POST /v1/wallet/send"] = {"txid": "77" * 32, "payer": "node", "fee": "200"}
     ran = cli("wallet", "send", "local-0", "12.5", "--memo", "hi")
     assert ran.code == 0
     assert api.requests[-1][1] == {"to": "rgc1zzz", "amount": "1250000000", "memo": "hi"}
@@ -218,7 +218,7 @@ def test_send_by_name_in_coins(cli: Cli, api: FakeApi) -> None:
 
 
 def test_send_waits_for_its_block(cli: Cli, api: FakeApi) -> None:
-    api.routes["POST /v1/wallet/send"] = {"txid": "77" * 32}
+    api.routes["POST /v1/wallet/send"] = {"txid": "77" * 32, "payer": "node", "fee": "200"}
     api.routes[f"GET /v1/transactions/{'77' * 32}"] = {"txid": "77" * 32, "state": "confirmed", "height": 9}
     assert "in block 9" in cli("wallet", "send", "local-0", "1", "--wait").out
 
@@ -254,7 +254,31 @@ def test_export_writes_the_bytes_and_keeps_what_is_there(cli: Cli, api: FakeApi,
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "x", "1e30000", "nan", "inf", "0.000000001", ""])
+@pytest.mark.parametrize(
+    ("ended_by", "target", "code"), [("target", 3.2, 0), ("escrow", 3.2, 1), ("escrow", None, 0)]
+)
+def test_watch_succeeds_only_if_the_job_did(
+    cli: Cli, api: FakeApi, ended_by: str, target: float | None, code: int
+) -> None:
+    api.routes["GET /v1/jobs/5f3a"] = DONE | {"ended_by": ended_by, "target_loss": target}
+    assert cli("job", "watch", "5f3a").code == code
+
+
+def test_result_of_an_untrained_job_says_so(cli: Cli, api: FakeApi) -> None:
+    api.routes[f"GET /v1/jobs/{JOB}/result"] = RESULT | {"version": 0}
+    assert "random ones it began with" in cli("job", "result", "5f3a", "-o", "out").out
+
+
+def test_file_error_names_an_example_that_is_there(cli: Cli) -> None:
+    ran = cli("job", "submit", "examples/digits.toml")
+    assert ran.code == 3
+    [hint] = [line for line in ran.err.splitlines() if "try:" in line]
+    assert Path(hint.split()[1]).is_file()
+
+
+@pytest.mark.parametrize(
+    "text", ["1e3", "1_000", "1,5", " 1", "٣", "0", "-1", "x", "1e30000", "nan", "inf", "0.000000001", ""]
+)
 def test_parse_coins_refuses_what_is_no_amount(text: str) -> None:
     with pytest.raises(UserError):
         parse_coins(text)

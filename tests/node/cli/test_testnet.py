@@ -85,6 +85,46 @@ def test_several_running_networks_must_be_named(cli: Cli) -> None:
     assert cli("status").code == 0
 
 
+def test_next_commands_name_the_network_where_they_must(cli: Cli) -> None:
+    cli("testnet", "up", "-n", "1", "--name", "a")
+    assert "--name" not in cli("testnet", "restart", "0").out
+    cli("testnet", "up", "-n", "1", "--name", "b")
+    assert "gradientcoin testnet status --name b" in cli("testnet", "restart", "b/0", "--name", "b").out
+
+
+def test_of_stopped_networks_the_usual_one_is_meant(cli: Cli) -> None:
+    for name in ("local", "other"):
+        cli("testnet", "up", "-n", "1", "--name", name)
+        cli("testnet", "down", "--name", name)
+    assert cli("testnet", "status").code == 4
+    cli("testnet", "down", "--delete", "--name", "local")
+    cli("testnet", "up", "-n", "1", "--name", "third")
+    cli("testnet", "down")
+    ran = cli("testnet", "status")
+    assert ran.code == 2
+    assert "none runs" in ran.err
+    assert "--delete" in ran.err
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../x", "a/b", ".", "-x", "x" * 33])
+def test_name_that_no_command_could_repeat_is_refused(cli: Cli, tmp_path: Path, name: str) -> None:
+    assert cli("testnet", "up", "-n", "1", "--name", name).code == 2
+    assert not list(tmp_path.glob("**/testnet.json"))
+
+
+def test_failure_shows_this_starts_words_only(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cli("testnet", "up", "-n", "1")
+    cli("testnet", "down")
+    log = tmp_path / ".gradientcoin/testnets/local/node-0/logs/node.log"
+    log.write_text("of long ago\n")
+    monkeypatch.setenv("FAKE_DAEMON", "crash")
+    ran = cli("testnet", "up")
+    assert "the disk is on fire" in ran.err
+    assert "long ago" not in ran.err
+
+
 def test_another_seed_for_an_old_network_is_refused(cli: Cli) -> None:
     cli("testnet", "up", "-n", "1", "--seed", "a")
     cli("testnet", "down")
@@ -116,7 +156,7 @@ def test_failed_restart_leaves_the_others_alone(cli: Cli, monkeypatch: pytest.Mo
     cli("testnet", "up", "-n", "2")
     monkeypatch.setenv("FAKE_DAEMON", "crash")
     ran = cli("testnet", "restart", "1")
-    assert ran.code == 1
+    assert ran.code == 8  # the daemon's own
     assert "the disk is on fire" in ran.err
     nodes = json.loads(cli("testnet", "status", "--json").out)["nodes"]
     assert [node["pid"] is None for node in nodes] == [False, True]
@@ -146,7 +186,7 @@ def test_attached_network_ends_when_others_stop_it(cli: Cli, monkeypatch: pytest
 def test_failed_start_shows_the_log(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_DAEMON", "crash")
     ran = cli("testnet", "up", "-n", "2")
-    assert ran.code == 1
+    assert ran.code == 8
     assert "the disk is on fire" in ran.err
     assert "node-0" in ran.err
 

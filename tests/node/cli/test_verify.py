@@ -41,17 +41,17 @@ def verifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verifier:
 
 def test_verified_chain_of_the_node(cli: Cli, api: FakeApi, verifier: Verifier) -> None:
     verifier(0, [{"height": 10, "of": 90}, GOOD])
-    api.routes["GET /v1/chain/export"] = b"chain"
+    api.routes["GET /v1/chain/export"] = b"GCCHAIN1..."
     ran = cli("chain", "verify")
     assert ran.code == 0
     assert ran.out.startswith("VERIFIED")
     assert "90 replayed; about 54,000" in ran.out
-    assert "fetched 5 bytes" in ran.err
+    assert "fetched 11 bytes" in ran.err
 
 
 def test_json_is_the_verdict_alone(cli: Cli, tmp_path: Path, verifier: Verifier) -> None:
     verifier(0, [{"height": 10, "of": 90}, GOOD])
-    (tmp_path / "c").write_bytes(b"x")
+    (tmp_path / "c").write_bytes(b"GCCHAIN1x")
     assert json.loads(cli("chain", "verify", "c", "--json").out) == GOOD
 
 
@@ -60,7 +60,7 @@ def test_bad_chain_names_height_and_reason(
     cli: Cli, tmp_path: Path, verifier: Verifier, code: int, word: str
 ) -> None:
     verifier(code, [BAD])
-    (tmp_path / "c").write_bytes(b"x")
+    (tmp_path / "c").write_bytes(b"GCCHAIN1x")
     ran = cli("chain", "verify", "c")
     assert ran.code == code
     assert ran.out.startswith(f"{word} at height 41")
@@ -71,10 +71,17 @@ def test_verifier_without_a_verdict_never_counts_as_verified(
     cli: Cli, tmp_path: Path, verifier: Verifier
 ) -> None:
     verifier(0, [{"height": 10, "of": 90}])
-    (tmp_path / "c").write_bytes(b"x")
+    (tmp_path / "c").write_bytes(b"GCCHAIN1x")
     ran = cli("chain", "verify", "c")
     assert ran.code == 1
     assert "something broke" in ran.err
+
+
+def test_file_that_is_no_chain_exits_3(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "c").write_bytes(b"# README")
+    ran = cli("chain", "verify", "c")
+    assert ran.code == 3
+    assert "no chain file" in ran.err
 
 
 def test_missing_file_exits_3(cli: Cli) -> None:

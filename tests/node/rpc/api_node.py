@@ -16,6 +16,7 @@ import trio
 from ledger.blobs import BlobStore
 from ledger.blocks import Block
 from ledger.chain import Chain
+from ledger.errors import DecodeError
 from ledger.genesis import regtest_genesis
 from ledger.jobspec import JobSpec, encode_spec, trial_seed
 from ledger.mempool import Mempool
@@ -67,10 +68,13 @@ class FakeWorker:
     stuck: bool = False
     escrow_units: int = 0
     work: int = 1 << 24
+    misfit: str = ""  # what the chain says of the job's numbers
 
     async def prepare_job(self, toml: str, data_name: str, data: bytes, sidecar_limit: int) -> PreparedReply:
         if self.stuck:
             await trio.sleep_forever()
+        if self.misfit:
+            raise DecodeError(self.misfit)
         if not toml.isdigit():
             raise JobFileRefused("job.toml: [market] burn: expected a number", "write one")
         spec = make_spec(7, burn=int(toml))

@@ -15,6 +15,7 @@ from ledger.hashing import cid_text, tagged_hash
 from ledger.keys import KeyPair
 from ledger.params import COIN, REGTEST
 from ledger.records import JobStatus
+from ledger.transactions import Transfer
 from node.wallet import Wallet
 from tests.ledger.chain_builder import ALICE, BOB, make_spec
 from tests.node.rpc.api_node import SEED, ApiNode, open_api
@@ -25,8 +26,8 @@ def words(text: str) -> set[str]:
 
 
 JOB_FIELDS = words(
-    "id title objective status reason next_step owner submitted first_round round version settlements loss loss_units"
-    " first_loss target_loss escrow lock burn price budget price_note drawn lost tickets pending_tickets weights_cid"
+    "id title objective status reason next_step ended_by owner submitted first_round round version settlements loss"
+    " loss_units first_loss target_loss escrow lock burn price budget price_note drawn lost tickets pending_tickets weights_cid"
     " work lifetime_ends samples"
 )
 BLOCK_FIELDS = words(
@@ -223,15 +224,17 @@ async def test_quote_is_what_the_submission_costs_and_sends_nothing(tmp_path: Pa
         quoted = await quote(node)
         assert set(quoted) == QUOTE_FIELDS
         assert (quoted["accepted"], quoted["problems"], quoted["from"]) == (True, [], "local-0")
-        assert quoted["rounds"] == 200
+        assert quoted["rounds"] == int(quoted["escrow"]) // int(quoted["round_cost"])
         assert quoted["slot_share"] == 0.75
         assert not node.service.mempool.transactions()
         submitted = await submit(node)
-        for name in ("escrow", "fee", "burn", "spec_sha256", "trial", "work"):
+        for name in ("escrow", "fee", "burn", "spec_sha256", "trial", "work", "notes"):
             assert quoted[name] == submitted[name]
         assert int(quoted["total"]) == int(submitted["escrow"]) + int(submitted["fee"])
         node.mine(*node.service.mempool.transactions())
-        assert (await quote(node))["slot_share"] == 0.375  # beside an equal one
+        again = await quote(node)
+        assert again["slot_share"] == 0.375  # beside an equal one
+        assert any("the same job runs already" in note for note in again["notes"])
 
 
 async def test_quote_names_every_reason_for_a_refusal(tmp_path: Path) -> None:
@@ -241,6 +244,30 @@ async def test_quote_names_every_reason_for_a_refusal(tmp_path: Path) -> None:
         assert not quoted["accepted"]
         assert [problem.partition(":")[0] for problem in quoted["problems"]] == ["work", "escrow", "balance"]
         assert quoted["available"] == "0"
+
+
+async def test_job_whose_numbers_are_not_for_this_chain_is_refused(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        node.worker.misfit = "burn: expected 50000000..9223372036854775807, got 10000000"
+        body = {"file_name": "a.toml", "toml": "1", "data_name": "a.npz", "data_base64": ""}
+        answer = await node.post("/v1/jobs/quote", body)
+        assert (answer.status, answer.code) == (422, "refused")
+        assert "a.toml: not a job for this chain: burn" in answer.json["error"]["message"]
+        assert "at least 0.5 coins" in answer.json["error"]["hint"]
+
+
+async def test_strangers_text_cannot_steer_a_terminal(tmp_path: Path) -> None:
+    memo = "x\x1b]0;PWNED\x07\x1b[2Jfake\u202e"
+    async with open_api(tmp_path) as node:
+        body = Transfer(BOB.address, 5, memo.encode())
+        job_id = node.builder.open_job(make_spec(title="a\x1b[31mb"))
+        node.mine(node.builder.sign(ALICE, body))
+        shown = (await get(node, f"/v1/blocks/{node.builder.height}"))["transactions"][0]
+        assert shown["memo"] == "x\ufffd]0;PWNED\ufffd\ufffd[2Jfake\ufffd"
+        assert bytes.fromhex(shown["memo_hex"]).decode() == memo
+        assert (await get(node, f"/v1/jobs/{job_id.hex()}"))["title"] == "a\ufffd[31mb"
+        sent = {"from": "local-0", "to": node.context.wallet.own.address, "amount": "5", "memo": memo}
+        assert (await node.post("/v1/wallet/send", sent)).code == "bad_request"
 
 
 async def cancel(node: ApiNode, job_id: bytes) -> Any:  # Any: an answer
