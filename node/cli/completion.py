@@ -9,6 +9,11 @@ SHELLS = {
     "zsh": "echo 'eval \"$(gradientcoin completion zsh)\"' >> ~/.zshrc",
     "fish": "gradientcoin completion fish > ~/.config/fish/completions/gradientcoin.fish",
 }
+ALIAS = {  # the short name takes the same function
+    "bash": "complete -o nosort -F _gradientcoin_completion gcoin",
+    "zsh": "compdef _gradientcoin_completion gcoin",
+    "fish": "complete --command gcoin --wraps gradientcoin",
+}
 
 HELP = "Print the completion script of SHELL. To have it in every new shell, type once:\n\n\b\n" + "\n".join(
     f"{shell}:  {line}" for shell, line in SHELLS.items()
@@ -23,3 +28,5 @@ def completion(shell: str) -> None:
     script = get_completion_class(shell)
     assert script is not None  # SHELLS are those click knows
     click.echo(script(cli, {}, "gradientcoin", VARIABLE).source())
+    if shell in ALIAS:
+        click.echo(ALIAS[shell])

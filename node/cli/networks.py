@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from node.cli.suggest import complete_networks
 from node.exits import Exit, UserError
 from node.testnet.network import Testnet
 from node.testnet.state import FOLDER, STATE_FILE, find_networks, find_running_networks
@@ -22,7 +23,10 @@ def check_name(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 
 name_option = click.option(
-    "--name", callback=check_name, help=f"The network's name, and its folder under {FOLDER}."
+    "--name",
+    callback=check_name,
+    shell_complete=complete_networks,
+    help=f"The network's name, and its folder under {FOLDER}.",
 )
 dir_option = click.option(
     "--dir",

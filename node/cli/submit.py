@@ -16,6 +16,7 @@ from node.cli.output import (
     print_next,
     shorten,
 )
+from node.cli.suggest import complete_accounts
 from node.cli.waiting import waiting
 from node.cli.watch import watch_job
 from node.exits import Exit, UserError
@@ -29,6 +30,7 @@ from_option = click.option(
     "--from",
     "sender",
     metavar="ACCOUNT",
+    shell_complete=complete_accounts,
     help="Who pays: a name or address of wallet list.  [default: the first account that can]",
 )
 

@@ -8,6 +8,8 @@ import click
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from node.rpc.client import Json
+
 ASK_TIMEOUT_S = 0.5  # the user waits for the key's echo
 
 
@@ -30,14 +32,32 @@ def complete_jobs(ctx: click.Context, param: click.Parameter, incomplete: str) -
     """Ids of the chain's jobs with their titles, if the node answers at once."""
     from click.shell_completion import CompletionItem
 
+    jobs = ask(ctx, "/v1/jobs", "jobs")
+    matching = [job for job in jobs if str(job["id"]).startswith(incomplete)]
+    return [CompletionItem(str(job["id"])[:10], help=f"{job['title']}, {job['status']}") for job in matching]
+
+
+def complete_accounts(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of the wallet's accounts, if the node answers at once."""
+    names = [str(account["name"]) for account in ask(ctx, "/v1/wallet", "accounts")]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_networks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of the local networks below the current directory."""
+    from node.testnet.state import find_networks
+
+    return [name for name in find_networks(Path.cwd()) if name.startswith(incomplete)]
+
+
+def ask(ctx: click.Context, path: str, member: str) -> "list[Json]":
+    """A list from the node that the command would ask; empty where there is none."""
     from node.cli.options import find_address
     from node.exits import UserError
     from node.rpc.client import NodeClient
 
     try:
         client = NodeClient(find_address(ctx.params.get("node")), ASK_TIMEOUT_S)
-        jobs = client.get("/v1/jobs")["jobs"]
+        return list(client.get(path)[member])
     except (UserError, KeyError):
         return []
-    matching = [job for job in jobs if str(job["id"]).startswith(incomplete)]
-    return [CompletionItem(str(job["id"])[:10], help=f"{job['title']}, {job['status']}") for job in matching]

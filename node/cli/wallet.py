@@ -15,6 +15,7 @@ from node.cli.output import (
     print_table,
     shorten,
 )
+from node.cli.suggest import complete_accounts
 from node.cli.waiting import waiting
 from node.exits import Exit, UserError
 from node.rpc.client import Json, NodeClient, quote_part
@@ -63,7 +64,7 @@ def new(name: str, node: str | None, as_json: bool) -> None:
 
 
 @wallet.command()
-@click.argument("account", required=False)
+@click.argument("account", required=False, shell_complete=complete_accounts)
 @reading
 def balance(account: str | None, node: str | None, as_json: bool) -> None:
     """What an ACCOUNT (name or address) holds; without it, the node's own."""
@@ -101,10 +102,14 @@ def check_is_address(text: str, accounts: list[Json]) -> None:
 
 
 @wallet.command()
-@click.argument("to")
+@click.argument("to", shell_complete=complete_accounts)
 @click.argument("amount")
 @click.option(
-    "--from", "sender", metavar="ACCOUNT", help="Who pays: name or address.  [default: the node's own]"
+    "--from",
+    "sender",
+    metavar="ACCOUNT",
+    shell_complete=complete_accounts,
+    help="Who pays: name or address.  [default: the node's own]",
 )
 @click.option("--memo", help="At most 64 bytes, on the chain for all to read.")
 @click.option("--wait", is_flag=True, help="Wait until it is in a block.")

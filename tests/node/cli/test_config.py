@@ -70,6 +70,7 @@ def test_completion_script_names_our_variable(cli: Cli, shell: str) -> None:
     ran = cli("completion", shell)
     assert ran.code == 0
     assert "_GRADIENTCOIN_COMPLETE" in ran.out
+    assert "gcoin" in ran.out.splitlines()[-1]
 
 
 def complete(words: str, data_dir: Path) -> list[str]:
@@ -89,3 +90,4 @@ def test_completion_offers_verbs_and_jobs(api: FakeApi) -> None:
     assert set(complete("gradientcoin job", api.data_dir)) >= {"quote", "submit", "cancel"}
     assert complete("gradientcoin job show", api.data_dir) == [JOB[:10]]
     assert complete("gradientcoin job show", api.data_dir / "nothing") == []
+    assert complete("gradientcoin wallet balance", api.data_dir) == ["node", "local-0"]

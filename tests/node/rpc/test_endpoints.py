@@ -27,8 +27,8 @@ def words(text: str) -> set[str]:
 
 JOB_FIELDS = words(
     "id title objective status reason next_step ended_by owner submitted first_round round version settlements loss"
-    " loss_units first_loss target_loss escrow lock burn price budget price_note drawn lost tickets pending_tickets weights_cid"
-    " work lifetime_ends samples"
+    " loss_units first_loss target_loss escrow lock burn price budget price_note drawn lost tickets"
+    " pending_tickets weights_cid work lifetime_ends samples"
 )
 BLOCK_FIELDS = words(
     "height hash time_ms miner job title runs_estimate transactions target loss_before loss_after"
