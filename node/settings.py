@@ -18,6 +18,7 @@ from node.protocol.peer_book import parse_peer_id
 PATHS = ("fused", "portable")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 PREFIX = "GRADIENTCOIN_"
+OTHER_VARIABLES = ("NODE", "DATA_DIR", "DEBUG", "TORCH_INDEX")  # read elsewhere
 KINDS = {bool: "true or false", int: "a whole number", str: "a text"}
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -83,6 +84,17 @@ def explain_settings(
             Exit.BAD_FILE,
         )
     return [Setting(key, *_choose(key, flags, environment, file, data_dir)) for key in DEFAULTS]
+
+
+def list_unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return a sentence for each variable that looks like a setting and is none."""
+    known = {PREFIX + key.upper() for key in DEFAULTS} | {PREFIX + name for name in OTHER_VARIABLES}
+    found = []
+    for name in sorted(set(environment) - known):
+        if name.startswith(PREFIX):
+            close = get_close_matches(name, known, 1)
+            found.append(f"{name} is no setting{f'; did you mean {close[0]}?' if close else ''}")
+    return found
 
 
 def _choose(

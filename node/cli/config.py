@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from node.cli.output import print_json, print_table
+from node.cli.output import print_json, print_table, warn
 from node.cli.own_node import data_dir_option
 from node.datadir import default_data_dir
-from node.settings import explain_settings
+from node.settings import explain_settings, list_unknown_variables
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,6 +27,8 @@ def show(data_dir: Path | None, origin: bool, as_json: bool) -> None:
     """
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     settings = explain_settings(directory, {})
+    for mistake in list_unknown_variables():
+        warn(f"warning: {mistake}")
     if as_json:
         print_json(
             {"data_dir": str(directory)}

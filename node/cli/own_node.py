@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from node.cli.output import print_facts, print_json, print_next
+from node.cli.output import print_facts, print_json, print_next, warn
 from node.datadir import (
     CHAINS,
     CONFIG,
@@ -19,7 +19,7 @@ from node.datadir import (
     load_config,
 )
 from node.lock import LOCK_FILE, hold_lock
-from node.settings import check_setting
+from node.settings import check_setting, list_unknown_variables
 from node.testnet.environment import add_kernel_cache
 
 data_dir_option = click.option(
@@ -97,6 +97,8 @@ def run(
     """Run the node in the foreground; Ctrl+C stops it. Flags win over the environment and config.toml."""
     directory = (data_dir or default_data_dir()).expanduser().absolute()
     load_config(directory)  # a clear word now instead of a daemon's later
+    for mistake in list_unknown_variables():
+        warn(f"warning: {mistake}")
     argv = ["--data-dir", str(directory)]
     for address in bootstrap:
         argv += ["--bootstrap", address]

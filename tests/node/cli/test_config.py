@@ -65,6 +65,12 @@ def test_wrong_variable_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     assert "GRADIENTCOIN_MINE" in ran.err
 
 
+def test_mistyped_variable_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("init", "--data-dir", "n")
+    monkeypatch.setenv("GRADIENTCOIN_APIPORT", "1")
+    assert "GRADIENTCOIN_API_PORT" in cli("config", "show", "--data-dir", "n").err
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_script_names_our_variable(cli: Cli, shell: str) -> None:
     ran = cli("completion", shell)
