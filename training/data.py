@@ -5,6 +5,7 @@ Nothing here knows jobs or objectives. Files are the user's own, but bounded all
 
 import csv
 import difflib
+import itertools
 import math
 import re
 import zipfile
@@ -57,6 +58,17 @@ def load_arrays(path: Path, wanted: Mapping[str, Names]) -> dict[str, Values]:
     for role, array in arrays.items():
         _check_values(path, describe_names(wanted[role]), array)
     return arrays
+
+
+def describe_row(path: Path, row: int) -> str:
+    """Where a sample is: its line for a .csv file, which is read for that once more, else its number."""
+    if path.suffix.lower() != ".csv":
+        return f"row {row} (the first is 0)"
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file, strict=True)
+        next(rows)
+        lines = (rows.line_num for cells in rows if cells)
+        return f"line {next(itertools.islice(lines, row, None))}"
 
 
 def describe_names(names: Names) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import Values, describe_names, load_arrays
+from training.data import Values, describe_names, describe_row, load_arrays
 from training.exact.counter import draw_sample, open_stream
 from training.exact.grids import DATA
 from training.hashing import compute_tagged_hash
@@ -36,6 +36,11 @@ class StoredArray:
     units: Integers
     fraction_bits: int
 
+    def add_constant(self) -> "StoredArray":
+        """With one more feature that is 1 in every sample; for samples of one dimension."""
+        ones = np.full((len(self.units), 1), 1 << self.fraction_bits, dtype=np.int64)
+        return StoredArray(np.hstack([self.units, ones]), self.fraction_bits)
+
     def take(self, rows: list[int]) -> "StoredArray":
         """The samples with these numbers, in this order."""
         return StoredArray(self.units[np.array(rows, dtype=np.int64)], self.fraction_bits)
@@ -62,6 +67,7 @@ def load_samples(job_file: JobFile) -> dict[str, Values]:
         wanted["keys"] = data.keys.names
     elif data.keys is not None:
         raise fail(job_file, "data.keys", "this objective uses no keys; remove it or set key_width")
+    _check_inputs(job_file)
     arrays = load_arrays(data.file, wanted)
     shapes = _expect_shapes(job_file)
     arrays = {role: _reshape(job_file, role, array, shapes[role]) for role, array in arrays.items()}
@@ -75,10 +81,32 @@ def load_samples(job_file: JobFile) -> dict[str, Values]:
     return arrays
 
 
+def _check_inputs(job_file: JobFile) -> None:
+    """Refuse inputs that give the answer away, and a constant that has no place."""
+    inputs, targets = job_file.data.inputs, job_file.data.targets
+    given_away = [name for name in targets.names if name in inputs.names]
+    repeats = inputs.names == targets.names and not job_file.get_param("targets")  # a job that learns to copy
+    if given_away and not repeats:
+        raise fail(
+            job_file,
+            "data.inputs",
+            f"column {given_away[0]!r} is among the targets, too: the answer would be read off;"
+            " take it out of the inputs and lower the count in [objective]",
+        )
+    if not inputs.constant:
+        return
+    if job_file.objective != "softmax_regression":
+        raise fail(job_file, "data.inputs", "constant: only softmax_regression has one; remove it")
+    if job_file.get_param("features") < 2:
+        raise fail(
+            job_file, "objective.features", "got 1; expected 2 or more, since the constant is one of them"
+        )
+
+
 def _expect_shapes(job_file: JobFile) -> dict[str, tuple[int, ...]]:
     """The shape of one sample, by role; keys are not per sample and have their rows as samples."""
     get = job_file.get_param
-    inputs: tuple[int, ...] = (get("features"),)
+    inputs: tuple[int, ...] = (get("features") - job_file.data.inputs.constant,)
     targets: tuple[int, ...] = (get("outputs"),)
     if job_file.objective == "attention_regression":
         inputs, targets = (get("tokens"), get("width")), (get("tokens"), get("outputs"))
@@ -115,7 +143,9 @@ def _suggest_shape(job_file: JobFile, role: str, given: tuple[int, ...], flat: t
             '; number the classes 0, 1, ..., or, if these are the outputs themselves, set targets = "values"'
         )
     if job_file.objective == "softmax_regression" and role == "inputs" and len(given) == 1:
-        return f"; set features = {given[0]} there, give {flat[0]} features, or transpose the array"
+        counted = given[0] + job_file.data.inputs.constant
+        note = ", the constant being one of them" if job_file.data.inputs.constant else ""
+        return f"; set features = {counted} there{note}, give {flat[0]} features, or transpose the array"
     return "; change [objective], or reshape or transpose the array"
 
 
@@ -156,7 +186,8 @@ def measure_inputs(job_file: JobFile, inputs: Values, train: list[int]) -> Stand
         "data.inputs",
         f"{job_file.data.file}: {feature}: its values over the {len(train)} training samples go from"
         f" {column.min():g} to {column.max():g}, so the deviation to divide by is {problem};"
-        " leave it out of the inputs and lower the count in [objective]",
+        " leave it out of the inputs and lower the count in [objective]"
+        " (for a constant term, write constant = true)",
     )
 
 
@@ -218,6 +249,14 @@ def _check_columns(
                 f" number in steps of 2^-{source.normalisation.fraction_bits}; use a larger multiply or more"
                 ' fraction_bits, or, for inputs, divide = "deviation"',
             )
+        if role == "inputs" and not after.any():
+            raise fail(
+                job_file,
+                "data.inputs",
+                f"{place_in_file}: its training values are all {before[0]:g} and become 0: nothing can be learned"
+                " from it; leave it out and lower the count in [objective] (for a constant term, write"
+                " constant = true)",
+            )
 
 
 def _suggest_scale(array: Values, how: Normalisation) -> str:
@@ -248,7 +287,8 @@ def store_targets(job_file: JobFile, array: Values, train: list[int], report: di
         raise fail(
             job_file,
             "data.targets",
-            f"{job_file.data.file}: {_describe(job_file, 'targets')}, row {row} (the first is 0): class {array[row]:g};"
+            f"{job_file.data.file}: {_describe(job_file, 'targets')}, {describe_row(job_file.data.file, row)}:"
+            f" class {array[row]:g};"
             f" expected a whole number from 0 to {outputs - 1}, since [objective] outputs = {outputs}:"
             " number the classes 0, 1, ..., or raise outputs",
         )

@@ -84,6 +84,7 @@ class ArraySource:
 
     names: Names
     normalisation: Normalisation
+    constant: bool = False  # one more feature that is 1 in every sample, whatever is done to the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +276,10 @@ def _read_array(parent: Section, key: str, *, may_centre: bool) -> ArraySource:
         )
     section = parent.take_section(key)
     section.expect(
-        ("array", "columns", "multiply", "fraction_bits", *(("subtract", "divide") if may_centre else ()))
+        (
+            *("array", "columns", "multiply", "fraction_bits"),
+            *(("subtract", "divide", "constant") if may_centre else ()),
+        )
     )
     subtract = section.take_word("subtract", ("nothing", "mean"), "nothing") if may_centre else "nothing"
     divide = section.take_word("divide", ("nothing", "deviation"), "nothing") if may_centre else "nothing"
@@ -284,7 +288,8 @@ def _read_array(parent: Section, key: str, *, may_centre: bool) -> ArraySource:
         raise section.fail("multiply", "expected a number above 0")
     fraction_bits = section.take_integer("fraction_bits", 0, DATA.f, default=DATA.f)
     how = Normalisation(float(multiply), fraction_bits, subtract == "mean", divide == "deviation")
-    return ArraySource(_read_names(section), how)
+    constant = section.take_flag("constant", default=False) if may_centre else False
+    return ArraySource(_read_names(section), how, constant)
 
 
 def _read_names(section: Section) -> Names:

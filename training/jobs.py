@@ -82,6 +82,8 @@ def prepare(job_file: JobFile, sidecar_limit: int) -> PreparedJob:
     report: dict[str, Loss] = {}
     standard = measure_inputs(job_file, arrays["inputs"], parts.train)
     inputs, offset = store_array(job_file, "inputs", arrays["inputs"], parts.train, report, standard)
+    if job_file.data.inputs.constant:
+        inputs = inputs.add_constant()
     targets = store_targets(job_file, arrays["targets"], parts.train, report)
     keys = store_array(job_file, "keys", arrays["keys"], parts.train, report)[0] if "keys" in arrays else None
     stored = [(inputs.take(rows), targets.take(rows)) for rows in (parts.train, parts.judge)]

@@ -5,6 +5,7 @@
 
 import argparse
 import base64
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -24,7 +25,8 @@ def describe_scaling(prepared: PreparedJob) -> Json:
     """What turns a row of the data file into inputs of the model, and which rows were whose.
 
     `subtract` and `divide` have one number for each feature, in row-major order. `steps` is the order of operations:
-    `round` is to a multiple of 2^-fraction_bits, ties to even, `clip` to -largest .. largest.
+    `round` is to a multiple of 2^-fraction_bits, ties to even, `clip` to -largest .. largest,
+    `constant` puts a 1 after the features of every sample; `shape` is a sample's before it.
     """
     source = prepared.file.data.inputs
     how, standard = source.normalisation, prepared.input_standard
@@ -32,13 +34,15 @@ def describe_scaling(prepared: PreparedJob) -> Json:
     subtract = prepared.input_offset * step if standard is None else standard.mean
     divide = np.ones(subtract.shape) if standard is None else standard.deviation
     last = ["round", "subtract"] if standard is None else ["subtract", "divide", "round"]
+    added = ["constant"] if source.constant else []
     return {
         "job": prepared.file.title,
+        "file_sha256": hashlib.sha256(prepared.file.data.file.read_bytes()).hexdigest(),
         "data_cid": _write_cid(prepared.spec.data_cid),
         "inputs": list(source.names),
         "targets": list(prepared.file.data.targets.names),
         "shape": list(subtract.shape),
-        "steps": ["multiply", *last, "clip"],
+        "steps": ["multiply", *last, "clip", *added],
         "multiply": how.multiply,
         "subtract": subtract.ravel().tolist(),
         "divide": divide.ravel().tolist(),

@@ -69,6 +69,12 @@ class Section:
             raise self.expected(key, expected, word)
         return word
 
+    def take_flag(self, key: str, *, default: bool) -> bool:
+        value = self.table.get(key, default)
+        if not isinstance(value, bool):
+            raise self.expected(key, "true or false", value)
+        return value
+
     def take_integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
         expected = f"a whole number from {low} to {high}"
         value = self._take(key, expected, default)

@@ -268,7 +268,7 @@ def test_scaling_gives_the_held_out_samples_to_the_bit(
     scaling = json.loads(json.dumps(describe_scaling(prepared)))
     data = prepared.file.data.file
     if array is None:
-        given, _ = predictor["load_table"](data, scaling)
+        given = predictor["load_table"](data, scaling).inputs
     else:
         given = load_arrays(data, {"inputs": (array,)})["inputs"].astype(np.float64)
     samples = len(given)
@@ -284,7 +284,7 @@ def test_prediction_from_the_checkpoint_is_the_engines(
     checkpoint = tmp_path / "checkpoint.safetensors"
     checkpoint.write_bytes(write_checkpoint(make_task(prepared.spec), weights, {"job": "test"}))
     scaling = describe_scaling(prepared)
-    inputs, classes = predictor["load_table"](TABLE, scaling)
+    inputs, classes, _ = predictor["load_table"](TABLE, scaling)
     guesses = predictor["predict"](
         predictor["scale"](inputs, scaling), predictor["load_weights"](checkpoint)
     ).argmax(axis=1)
@@ -330,3 +330,124 @@ def test_scaling_command_writes_one_line_a_key_and_names_mistakes(tmp_path: Path
     assert wrong.returncode == 3
     assert "did you mean 'area'?" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+# --- a constant, and columns that teach nothing -----------------------------------------------------------------------
+
+WITH_CONSTANT = JOB.replace("fraction_bits = 8", "fraction_bits = 8, constant = true").replace(
+    "features = 3", "features = 4"
+)
+
+
+def test_constant_is_one_after_scaling_and_leaves_the_other_features_as_they_are(tmp_path: Path) -> None:
+    plain = prepare_table(tmp_path, make_rows())
+    more = prepare_table(tmp_path, make_rows(), WITH_CONSTANT)
+    assert more.holdout_inputs.units[:, :3].tolist() == plain.holdout_inputs.units.tolist()
+    assert (more.holdout_inputs.units[:, 3] == 1 << 8).all()
+    assert more.spec.params[0] == 4
+
+
+def test_scaling_with_a_constant_gives_the_held_out_samples(
+    predictor: dict[str, Any], tmp_path: Path
+) -> None:
+    prepared = prepare_table(tmp_path, make_rows(), WITH_CONSTANT)
+    scaling = json.loads(json.dumps(describe_scaling(prepared)))
+    given = predictor["load_table"](tmp_path / "a.csv", scaling).inputs
+    scaled = predictor["scale"](given, scaling)[scaling["rows"]["holdout"]]
+    assert (scaled * 2.0**8).tolist() == prepared.holdout_inputs.units.tolist()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("features = 3", "features = 3", ("features = 4", "constant")),
+        ("features = 3", "features = 1", ("[objective] features", "2 or more")),
+        ("constant = true", "constant = 1", ("[data.inputs] constant", "true or false")),
+    ],
+)
+def test_constant_that_does_not_fit_is_refused(
+    tmp_path: Path, old: str, new: str, parts: tuple[str, ...]
+) -> None:
+    text = WITH_CONSTANT.replace("features = 4", "features = 3").replace(old, new)
+    with pytest.raises(JobFileError) as error:
+        prepare_table(tmp_path, make_rows(), text)
+    assert [part for part in parts if part not in str(error.value)] == [], str(error.value)
+
+
+def test_column_that_becomes_all_zeros_is_refused(tmp_path: Path) -> None:
+    rows = [[1.0, *row[1:]] for row in make_rows()]
+    rows = [[row[0], row[1], row[2] / 1e6, row[3]] for row in rows]
+    text = JOB.replace(', divide = "deviation", fraction_bits = 8', "")
+    with pytest.raises(JobFileError, match=r"column 'year'.* all 1 and become 0.*constant = true"):
+        prepare_table(tmp_path, rows, text)
+
+
+def test_target_among_the_inputs_is_refused(tmp_path: Path) -> None:
+    text = JOB.replace('"area"]', '"kind"]')
+    with pytest.raises(JobFileError, match=r"\[data\] inputs: column 'kind' is among the targets"):
+        prepare_table(tmp_path, make_rows(), text)
+
+
+def test_wrong_class_in_a_table_is_named_by_its_line(tmp_path: Path) -> None:
+    rows = make_rows()
+    rows[3][3] = 7
+    with pytest.raises(JobFileError, match=r"'kind', line 5: class 7"):
+        prepare_table(tmp_path, rows)
+
+
+# --- predicting -------------------------------------------------------------------------------------------------------
+
+
+def predict_with(prepared: PreparedJob, folder: Path, table: Path) -> subprocess.CompletedProcess[str]:
+    weights = write_checkpoint(make_task(prepared.spec), prepared.facts.weights, {})
+    (folder / "checkpoint.safetensors").write_bytes(weights)
+    (folder / "scaling.json").write_text(json.dumps(describe_scaling(prepared)))
+    files = [folder / "checkpoint.safetensors", folder / "scaling.json", table]
+    command = [sys.executable, EXAMPLES / "predict_table.py", *files]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_jobs_own_table_is_scored_by_its_parts(tmp_path: Path) -> None:
+    prepared = prepare_table(tmp_path, make_rows(), WITH_CONSTANT)
+    done = predict_with(prepared, tmp_path, tmp_path / "a.csv")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[:3]] == ["train:", "judge:", "holdout:"]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("area,year,share\n5.0,1950,0.1\n6,1960,0.2\n", 2),  # other order, no class
+        ("year,share,area,kind\n1950,0.1,5,1\n", 2),  # a class: the row, and how many are right
+    ],
+)
+def test_every_row_of_another_table_is_predicted(tmp_path: Path, text: str, count: int) -> None:
+    prepared = prepare_table(tmp_path, make_rows())
+    (tmp_path / "new.csv").write_text(text)
+    done = predict_with(prepared, tmp_path, tmp_path / "new.csv")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == count
+    assert done.stdout.startswith("line 2: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (None, "new.csv: cannot be read: No such file"),
+        ("", "no column 'year'"),
+        ("year,share\n1,2\n", "no column 'area'"),
+        ("year,share,area\n", "no rows"),
+        ("year,share,area\n1,2,3\n1,2\n", "line 3: expected 3 fields"),
+        ("year,share,area\n1,x,3\n", "line 2, column 'share': 'x' is not a number"),
+    ],
+)
+def test_table_that_cannot_be_predicted_is_refused_in_words(
+    tmp_path: Path, text: str | None, part: str
+) -> None:
+    prepared = prepare_table(tmp_path, make_rows())
+    if text is not None:
+        (tmp_path / "new.csv").write_text(text)
+    done = predict_with(prepared, tmp_path, tmp_path / "new.csv")
+    assert done.returncode == 1
+    assert part in done.stderr
+    assert "Traceback" not in done.stderr
