@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from node.datadir import check_keys
 from node.exits import UserError
 from node.lock import hold_lock
 from node.settings import load_settings
@@ -31,6 +32,7 @@ def main() -> None:
 def _run(data_dir: Path, flags: dict[str, Any]) -> int:
     settings = load_settings(data_dir, flags)
     with hold_lock(data_dir):
+        check_keys(data_dir)
         from node.app import run_daemon
 
         return run_daemon(settings)

@@ -18,7 +18,11 @@ CHAINS = ("local", "regtest", "testnet", "mainnet")
 CONFIG = "config.toml"
 NODE_FILE = "node.json"
 TOKEN_FILE = "api.token"
-KEY_FILES = ("identity.key", "wallet.key")
+KEY_STAKES = {
+    "identity.key": "without it peers would know this node under another name",
+    "wallet.key": "it holds what this node has earned, and what was sent to its address; a new key is a new address",
+}
+KEY_FILES = tuple(KEY_STAKES)
 LOG_FILE = Path("logs", "node.log")
 CONSOLE_FILE = Path("logs", "console.log")
 KEY_BYTES = 32
@@ -73,6 +77,18 @@ def init_data_dir(path: Path, config: NodeConfig, *, force: bool = False) -> Non
             "name another one with --data-dir, or mend its permissions",
             Exit.BAD_FILE,
         ) from None
+
+
+def check_keys(path: Path) -> None:
+    """Refuse a directory that lacks a key: one made anew unasked would earn for another address."""
+    for name, stake in KEY_STAKES.items():
+        if not (path / name).exists():
+            raise DataDirError(
+                f"{path / name} is missing: {stake}",
+                "put it back from your backup; to go on with a new one, on purpose: "
+                f"gradientcoin init --force --data-dir {path}, with the --chain, --name and so on it was made with",
+                Exit.DAMAGED,
+            )
 
 
 def check_can_replace(path: Path, config: NodeConfig, force: bool) -> None:
