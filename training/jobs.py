@@ -25,7 +25,7 @@ from training.jobdata import (
 )
 from training.jobfile import JobFile, Rule, load_job_file
 from training.quantise import Integers, Loss, Standard
-from training.rates import convert_rate
+from training.rates import LARGEST, SMALLEST, convert_rate
 from training.section import JobFileError
 from training.splits import KEYS, NAMES
 
@@ -176,7 +176,8 @@ def _inspect(job_file: JobFile, spec: SpecDraft, blob: bytes) -> TaskFacts:
         return Engine(lambda cid: blob, path="portable").inspect(make_task(spec))
     except TaskRefused as error:
         field = error.field.split()[-1]
-        raise fail(job_file, FIELD_KEYS.get(field, f"objective.{field}"), str(error)) from error
+        problem = str(error).removeprefix(f"{error.field}: ")  # the key says it
+        raise fail(job_file, FIELD_KEYS.get(field, f"objective.{field}"), problem) from error
 
 
 def _convert_rates(job_file: JobFile, rule: Rule) -> tuple[tuple[int, int], ...]:
@@ -185,5 +186,8 @@ def _convert_rates(job_file: JobFile, rule: Rule) -> tuple[tuple[int, int], ...]
         return tuple(convert_rate(rate / rule.shard) for rate in rule.learning_rates)
     except ValueError as error:
         raise fail(
-            job_file, "rule.learning_rate", f"on the sum over a shard of {rule.shard}: {error}"
+            job_file,
+            "rule.learning_rate",
+            f"on the sum over a shard of {rule.shard} samples: {error}, so {float(SMALLEST * rule.shard):.2g}"
+            f" to {LARGEST * rule.shard} here",
         ) from error

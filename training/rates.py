@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 MAX_MANTISSA, MAX_SHIFT = 4095, 48
+SMALLEST, LARGEST = Fraction(1, 2**MAX_SHIFT), MAX_MANTISSA
 
 Rate = tuple[int, int]  # mantissa, shift
 
@@ -15,9 +16,8 @@ def convert_rate(rate: Fraction) -> Rate:
     pairs = [(min(MAX_MANTISSA, max(1, round(rate * 2**shift))), shift) for shift in range(MAX_SHIFT + 1)]
     best = min(pairs, key=lambda pair: (abs(get_rate(pair) - rate), pair[1]))
     if not rate / 2 <= get_rate(best) <= 2 * rate:
-        raise ValueError(
-            f"no mantissa of 1..{MAX_MANTISSA} and shift of 0..{MAX_SHIFT} comes near {float(rate):g}"
-        )
+        size = "small" if rate < get_rate(best) else "large"
+        raise ValueError(f"{float(rate):g} is too {size}; expected {float(SMALLEST):.2g} to {LARGEST}")
     return best
 
 

@@ -83,7 +83,7 @@ class Section:
         return value
 
     def take_decimal(self, key: str, low: Decimal, high: Decimal, default: Decimal | None = None) -> Decimal:
-        expected = f"a number from {low:f} to {high.normalize():f}"
+        expected = f"a number from {low:f} to {describe_limit(high)}"
         value = self._take(key, expected, default)
         if isinstance(value, int) and not isinstance(value, bool):
             value = Decimal(value)
@@ -115,6 +115,12 @@ class Section:
         if value is None:
             raise self.fail(key, f"missing: expected {expected}; docs/job-files.md describes every key")
         return value
+
+
+def describe_limit(high: Decimal) -> str:
+    """A limit in a few digits: one just below a whole number is that number, left out."""
+    whole = high.to_integral_value()
+    return f"{whole:f}, less than that" if high < whole < high + Decimal("1e-6") else f"{high.normalize():f}"
 
 
 def show_value(value: object) -> str:

@@ -65,7 +65,7 @@ def _try_rates(engine: Engine, prepared: PreparedJob, rates: tuple[Rate, ...]) -
 def _describe_rates(prepared: PreparedJob, scale: Fraction) -> str:
     """The scaled rates as the file would say them."""
     values = [f"{float(rate * scale):.6g}" for rate in prepared.file.rule.learning_rates]
-    if len(set(values)) == 1:
-        return values[0]
     names = prepared.file.tensors
+    if len(names) == 1:
+        return values[0]
     return "{ " + ", ".join(f"{name} = {value}" for name, value in zip(names, values, strict=True)) + " }"

@@ -215,7 +215,7 @@ def test_converted_rate_is_the_nearest(text: str) -> None:
 
 @pytest.mark.parametrize("rate", [Fraction(1, 2**51), Fraction(9000)])
 def test_rate_beyond_all_pairs_is_refused(rate: Fraction) -> None:
-    with pytest.raises(ValueError, match="no mantissa"):
+    with pytest.raises(ValueError, match=r"too (small|large)"):
         convert_rate(rate)
 
 
@@ -277,13 +277,26 @@ MISTAKES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "learning_rate = inf",
         ("[rule] learning_rate", "expected a number"),
     ),
-    "tiny rate": ("learning_rate = 0.5", "learning_rate = 1e-20", ("[rule] learning_rate", "comes near")),
+    "tiny rate": (
+        "learning_rate = 0.5",
+        "learning_rate = 1e-20",
+        ("[rule] learning_rate", "too small", "3.6e-14 to"),
+    ),
+    "huge rate": (
+        "learning_rate = 0.5",
+        "learning_rate = 1e9",
+        ("[rule] learning_rate", "too large", "40950 here"),
+    ),
     "rate of no tensor": ("rate = 0.5", "rate = { Y = 1 }", ("[rule.learning_rate] Y", "unknown key", "X")),
     "too many decimals": ('"0.5"', '"0.000000001"', ("[market] burn", "8 decimals")),
     "not an amount": ('"0.5"', '"half"', ("[market] burn", "amount in coins", "'half'")),
     "negative amount": ('"0.5"', "-1", ("[market] burn", "0 to")),
     "amount too large": ("escrow = 100", "escrow = 1e30", ("[market] escrow", "0 to 92233720368.54775807")),
-    "loss too large": ("target_loss = 0.25", "target_loss = 2000", ("[market] target_loss", "0 to")),
+    "loss too large": (
+        "target_loss = 0.25",
+        "target_loss = 2000",
+        ("[market] target_loss", "0 to 1024, less"),
+    ),
     "no lifetime": ("lifetime_blocks = 500", "", ("[market] lifetime_blocks", "missing")),
     "no array named": ('array = "x", ', "", ("[data.inputs] array", "`array`", "`columns`")),
     "centred targets": (
@@ -457,6 +470,15 @@ def test_rates_too_high_name_the_ones_that_work(folder: Path) -> None:
     named = str(error.value).split("; ")[1].split(" is")[0]
     works = replace(high.file, rule=replace(high.file.rule, learning_rates=(Fraction(named),)))
     tune_rates(prepare(works, LIMIT), path="portable")
+
+
+def test_rates_of_several_tensors_too_high_are_named_one_by_one(folder: Path) -> None:
+    text = JOB.replace('"softmax_regression"', '"attention_regression"').replace(
+        "features = 2", "tokens = 1\nwidth = 2"
+    )
+    text = text.replace("learning_rate = 0.5", "learning_rate = 2000")
+    with pytest.raises(JobFileError, match=r"too high: .*; \{ X = ([0-9.]+), Y = \1 \} is"):
+        tune_rates(prepare_text(folder, text), path="portable")
 
 
 def test_nothing_to_learn_is_said(folder: Path) -> None:
