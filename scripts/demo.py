@@ -53,7 +53,8 @@ def main() -> int:
         report = Demo(network, options).run()
         keep = options.keep
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        stop(network)
+        print(f"interrupted; all nodes are stopped, their logs are in {network.directory}", file=sys.stderr)
         return Exit.INTERRUPTED
     except UserError as error:
         print(f"demo failed: {error.message}\n  {error.hint}\n  logs: {network.directory}", file=sys.stderr)
@@ -148,7 +149,8 @@ class Demo:
         print(
             f"job       {job['id']}  {job['title']}\ndata CID  {job['data_cid']}\nspec      {job['spec_sha256']}"
         )
-        print(f"watch it from another terminal: gradientcoin job watch {job['id'][:10]}\n", flush=True)
+        print("watch it from another terminal, in this folder:")
+        print(f"  source .venv/bin/activate && gradientcoin job watch {job['id'][:10]}\n", flush=True)
         return job
 
     def follow(self, job_id: str, view: View) -> None:

@@ -26,8 +26,10 @@ set_up() {
     if command -v flock >/dev/null; then
         flock 9
     fi
+    trap interrupted INT
     is_installed || install_all
     is_warm || warm_kernels
+    trap - INT
     exec 9<&-
 }
 
@@ -111,11 +113,41 @@ check_complete() {
     fi
 }
 
+interrupted() {
+    stop_dots
+    printf '\n[set-up] interrupted; run the same command again, it goes on where it was\n' >&2
+    exit 130
+}
+
+start_dots() {
+    # A dot every few seconds, on a terminal only. The sleeps are short, so that nothing outlives the shell for long.
+    DOTS=""
+    if [ -t 1 ]; then
+        (trap - INT TERM EXIT; exec 9<&-; while sleep 3 && kill -0 $$ 2>/dev/null; do printf .; done) &
+        DOTS=$!
+    fi
+}
+
+stop_dots() {
+    if [ -n "${DOTS:-}" ]; then
+        kill "$DOTS" 2>/dev/null || true
+        wait "$DOTS" 2>/dev/null || true
+        printf '\n'
+    fi
+    DOTS=""
+}
+
 logged() {
-    local what="$1"
+    local what="$1" status=0
     shift
     printf '\n$ %s\n' "$*" >>"$SETUP_LOG"
-    if ! "$@" >>"$SETUP_LOG" 2>&1 </dev/null; then
+    start_dots
+    "$@" >>"$SETUP_LOG" 2>&1 </dev/null || status=$?
+    stop_dots
+    if [ "$status" -eq 130 ]; then  # the command saw Ctrl+C first
+        interrupted
+    fi
+    if [ "$status" -ne 0 ]; then
         tail -n 20 "$SETUP_LOG" >&2
         die "$what" "Check the network, pip's settings and free disk space (2 GB, with CUDA 6 GB), then run the same command again." \
             "Full output: $SETUP_LOG"
