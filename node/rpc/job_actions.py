@@ -31,6 +31,7 @@ from node.rpc.views import LOSS_UNIT, Json, mean_loss, show_address, show_text
 from node.wallet import WalletAccount
 from node.worker.client import JobFileRefused, PreparedReply
 
+MAX_STEPS, MAX_SHARD = 64, 4096  # docs/protocol.md, section 4
 DEFAULT_ROUNDS = 200  # that a job's escrow covers where its file names none
 RAISE_ESCROW = "raise escrow in [market], or lower burn or round_budget"
 METADATA_KEY = "gradientcoin"  # one key only: with more, a checkpoint's bytes differ from run to run
@@ -105,6 +106,8 @@ def make_submission(chain: Chain, job: PreparedReply) -> SubmitJob:
     escrow, least = choose_escrow(job, chain.params), least_escrow(job.spec, chain.params)
     if escrow < least:
         raise ApiProblem("refused", describe_low_escrow(escrow, least), RAISE_ESCROW)
+    if (misfit := describe_work(job, chain.params)) is not None:
+        raise ApiProblem("refused", misfit, "docs/job-files.md, 'Work must fit the chain', has a table")
     return make_body(job, escrow)
 
 
@@ -194,19 +197,36 @@ def compute_fee(chain: Chain, body: SubmitJob) -> int:
 def list_problems(chain: Chain, job: PreparedReply, escrow: int) -> list[str]:
     """Return the rules of sections 4 and 5 that the job breaks on this chain, in words."""
     params, problems = chain.params, list[str]()
-    unit = 1 << params.work_unit_bits
-    low, high = unit * params.work_min_num // params.work_min_den, unit * params.work_max
-    if not low <= job.work <= high:
-        change = "fewer" if job.work > high else "more"
-        problems.append(
-            f"work: a ticket declares {job.work:,} multiply-adds, this chain takes {low:,} to {high:,}: "
-            f"{change} steps, or a {'smaller' if job.work > high else 'larger'} shard"
-        )
+    if (misfit := describe_work(job, params)) is not None:
+        problems.append(misfit)
     if escrow < (least := least_escrow(job.spec, params)):
         problems.append(describe_low_escrow(escrow, least))
     if (live := len(Overlay(chain.state).active_jobs())) >= params.max_jobs:
         problems.append(f"jobs: {live} are live already, the most this chain takes; one must end first")
     return problems
+
+
+def describe_work(job: PreparedReply, params: ChainParams) -> str | None:
+    """Return what is wrong with the declared work of a ticket, None if it fits the chain (section 4)."""
+    unit = 1 << params.work_unit_bits
+    low, high = unit * params.work_min_num // params.work_min_den, unit * params.work_max
+    told = f"work: a ticket declares {job.work:,} multiply-adds, this chain takes"
+    if job.work > high:
+        return f"{told} at most {high:,}: fewer steps, or a smaller shard"
+    return f"{told} at least {low:,}: {advise_more_work(job, low)}" if job.work < low else None
+
+
+def advise_more_work(job: PreparedReply, least: int) -> str:
+    """Return what would give a ticket enough work. Work grows with steps, and at most as fast as the shard."""
+    spec = job.spec
+    largest_shard = max(spec.shard, min(job.train, MAX_SHARD))
+    reachable = job.work * MAX_STEPS // spec.steps * largest_shard // spec.shard
+    if reachable >= least:
+        return f"more steps (at most {MAX_STEPS}), or a larger shard (at most {largest_shard:,} here)"
+    return (
+        f"even {MAX_STEPS} steps on a shard of all {job.train:,} training samples come to about {reachable:,}: "
+        "it takes more samples, or more features"
+    )
 
 
 def list_doubts(chain: Chain, job: PreparedReply, spec_bytes: bytes) -> list[str]:

@@ -246,6 +246,22 @@ async def test_quote_names_every_reason_for_a_refusal(tmp_path: Path) -> None:
         assert quoted["available"] == "0"
 
 
+@pytest.mark.parametrize(
+    ("work", "words"),
+    [(1 << 30, "a smaller shard"), (1 << 20, "a larger shard (at most"), (1 << 8, "it takes more samples")],
+)
+async def test_work_that_does_not_fit_is_refused_with_what_is_reachable(
+    tmp_path: Path, work: int, words: str
+) -> None:
+    async with open_api(tmp_path) as node:
+        node.worker.work = work
+        assert any(words in problem for problem in (await quote(node))["problems"])
+        body = {"file_name": "a.toml", "toml": str(REGTEST.min_burn), "data_name": "a.npz", "data_base64": ""}
+        answer = await node.post("/v1/jobs", body)
+        assert (answer.status, answer.code) == (422, "refused")
+        assert words in answer.json["error"]["message"]
+
+
 async def test_job_whose_numbers_are_not_for_this_chain_is_refused(tmp_path: Path) -> None:
     async with open_api(tmp_path) as node:
         node.worker.misfit = "burn: expected 50000000..9223372036854775807, got 10000000"
