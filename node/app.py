@@ -18,6 +18,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import trio
@@ -28,7 +29,15 @@ from ledger.errors import DecodeError, LedgerError, StorageFailed
 from ledger.genesis import MAINNET_GENESIS, TESTNET_GENESIS, Genesis, local_genesis, regtest_genesis
 from ledger.jobspec import decode_spec
 from ledger.storage import STORAGE_ERRORS, explain_failure, open_storage
-from node.datadir import LOG_FILE, NODE_FILE, TOKEN_FILE, replace_text, write_private
+from node.datadir import (
+    LOG_FILE,
+    NODE_FILE,
+    TOKEN_FILE,
+    UNBORN_CHAINS,
+    replace_text,
+    say_no_network,
+    write_private,
+)
 from node.exits import Exit, UserError
 from node.failures import DATABASE, explain_disk, explain_ledger, find_user_error, is_disk_failure
 from node.logs import start_logging
@@ -111,13 +120,18 @@ async def _run(settings: Settings) -> int:
 
 
 async def _watch_signals(stop: Stop) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    asked = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup it stays ignored
+        asked.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*asked) as signals:
         async for number in signals:
             log.info("stopping on %s", signal.Signals(number).name)
             stop.request()
 
 
 async def _run_node(settings: Settings, stop: Stop) -> None:
+    if settings.chain in UNBORN_CHAINS:
+        log.warning("%s", say_no_network(settings.chain))
     check_port(API_HOST, settings.api_port)  # now: the training process takes seconds to start
     check_port_is_free(settings.listen)
     genesis = _load_genesis(settings)
@@ -275,7 +289,11 @@ async def run_services(settings: Settings, stop: Stop, parts: Services) -> None:
         nursery.start_soon(context.pulse.run)
         port: int = await nursery.start(serve_api, context, API_HOST, settings.api_port)
         _write_node_file(settings, parts.transport, port)
-        print(f"ready http://127.0.0.1:{port}", flush=True)
+        print(f"ready http://127.0.0.1:{port}")
+        print(
+            f"  ask it: gradientcoin status --node {quote(str(settings.data_dir))}; Ctrl+C stops it",
+            flush=True,
+        )
         log.info("ready on port %d as %s", port, parts.transport.peer_id)
         try:
             await stop.event.wait()

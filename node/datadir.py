@@ -15,6 +15,7 @@ from typing import Any
 from node.exits import Exit, UserError
 
 CHAINS = ("local", "regtest", "testnet", "mainnet")
+UNBORN_CHAINS = ("testnet", "mainnet")  # parameters are there, a public network is not
 CONFIG = "config.toml"
 NODE_FILE = "node.json"
 TOKEN_FILE = "api.token"
@@ -77,6 +78,14 @@ def init_data_dir(path: Path, config: NodeConfig, *, force: bool = False) -> Non
             "name another one with --data-dir, or mend its permissions",
             Exit.BAD_FILE,
         ) from None
+
+
+def say_no_network(chain: str) -> str:
+    """Say what `init` and `run` tell of a chain nobody runs yet."""
+    return (
+        f"chain {chain}: no public network of that name exists; this node has only the peers you name with "
+        "--bootstrap, and alone it mines a chain of its own"
+    )
 
 
 def check_keys(path: Path) -> None:

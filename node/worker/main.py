@@ -16,7 +16,8 @@ NICE = 5  # the event loops of this machine's nodes go first
 
 def main() -> None:
     genesis_path, blobs_path, path = sys.argv[1:4]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl+C is the node's to handle
+    for number in (signal.SIGINT, signal.SIGHUP):  # a Ctrl+C or a closed terminal is the node's to handle
+        signal.signal(number, signal.SIG_IGN)
     os.nice(NICE)
     output = os.dup(1)
     os.dup2(2, 1)  # a library that prints must not break the frames, not even when it is imported

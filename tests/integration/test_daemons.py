@@ -114,7 +114,9 @@ def test_second_daemon_on_the_same_directory_is_refused(network: Testnet) -> Non
     assert (network.data_dir(FIRST) / NODE_FILE).exists()
 
 
-@pytest.mark.parametrize(("name", "number"), [(SECOND, signal.SIGINT), (LATE, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("name", "number"), [(SECOND, signal.SIGINT), (LATE, signal.SIGTERM), (SECOND, signal.SIGHUP)]
+)
 def test_signal_stops_a_node_in_time_and_leaves_nothing(
     network: Testnet, name: str, number: signal.Signals
 ) -> None:
