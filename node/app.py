@@ -253,6 +253,7 @@ class Services:
     worker: WorkerClient
     wallet: Wallet
     transport: Transport
+    fetcher: Fetcher
     importer: Importer
     sync: Sync
     gossip: Gossip
@@ -271,7 +272,7 @@ def make_services(
     miner = Miner(chain, worker, sync, wallet.own.keypair, gossip.publish_block, settings.mine)
     keeper = _make_keeper(settings, transport, chain.chain.genesis.chain_id)
     PeerServer(chain, names).register(transport)
-    return Services(chain, worker, wallet, transport, importer, sync, gossip, miner, keeper)
+    return Services(chain, worker, wallet, transport, fetcher, importer, sync, gossip, miner, keeper)
 
 
 async def run_services(settings: Settings, stop: Stop, parts: Services) -> None:
@@ -313,6 +314,8 @@ def _make_api_context(settings: Settings, stop: Stop, parts: Services, token: st
         transport=parts.transport,
         wallet=parts.wallet,
         stop=stop.request,
+        fetch_blobs=parts.fetcher.fetch_blobs,
+        get_bootstrap_problems=lambda: parts.keeper.bootstrap_problems,
     )
 
 
@@ -330,7 +333,7 @@ def _make_keeper(settings: Settings, transport: Transport, chain_id: bytes) -> K
     return Keeper(
         transport,
         book,
-        KeeperConfig(chain_id[:8].hex()),
+        KeeperConfig(chain_id[:8].hex(), settings.bootstrap),
         persist=partial(_write_peers, path),
     )
 

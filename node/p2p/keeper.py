@@ -12,8 +12,17 @@ from dataclasses import dataclass
 import msgpack
 import trio
 
+from node.p2p.bootstrap import BootstrapWatch
 from node.p2p.limits import Clock
-from node.p2p.transport import DialError, PeerChange, RequestError, RequestRefused, Transport
+from node.p2p.transport import (
+    DialError,
+    NotServed,
+    PeerChange,
+    PeerUnreachable,
+    RequestError,
+    RequestRefused,
+    Transport,
+)
 from node.protocol.peer_book import MAX_ADDRESS_CHARS, PeerBook, parse_peer_id, replace_unspecified
 
 log = logging.getLogger(__name__)
@@ -29,6 +38,7 @@ class KeeperConfig:
     """What a keeper is told."""
 
     chain: str  # chain id, part of the protocol's name
+    bootstrap: tuple[str, ...] = ()  # addresses the operator named: what is wrong with them is told
     ask_interval_s: float = 60.0
 
 
@@ -50,9 +60,16 @@ class Keeper:
         self._persisted: list[str] = []
         self._changed = trio.Event()
         self._to_ask: set[str] = set()
+        self._bootstrap = BootstrapWatch(config.bootstrap, transport.peer_id)
+
+    @property
+    def bootstrap_problems(self) -> dict[str, str]:
+        """Get the bootstrap addresses that are of no use now, with the reason."""
+        return dict(self._bootstrap.problems)
 
     async def run(self) -> None:
         """Keep connections until cancelled."""
+        self._bootstrap.note_own(self._transport.addresses())
         self._transport.serve(self._protocol, self._tell, max_request=MAX_LIST_BYTES)
         self._transport.on_peer(self._note_peer)
         for peer in self._transport.peers():
@@ -88,6 +105,7 @@ class Keeper:
             self._book.note_dialed(address)
         except DialError as error:
             log.debug("dial failed: %s", error)
+            self._bootstrap.note_failed(address, str(error))
             self._book.note_failed(address, self._clock())
         self._changed.set()
 
@@ -104,7 +122,13 @@ class Keeper:
                 peer_id, self._protocol, own, max_reply=MAX_LIST_BYTES, timeout_s=REQUEST_TIMEOUT_S
             )
             addresses = decode_addresses(reply)
+            self._bootstrap.note_answer(peer_id)
+        except NotServed:
+            self._bootstrap.note_useless(peer_id, f"is on another chain, not ours ({self._config.chain}...)")
+            return
         except (RequestError, ValueError) as error:
+            if isinstance(error, PeerUnreachable):
+                self._bootstrap.note_useless(peer_id, "it closed the connection")
             log.debug("peer %s told no addresses: %s", peer_id, error)
             return
         self._learn(addresses, peer_id)

@@ -1,5 +1,6 @@
 """The transport on real sockets: TCP, noise, yamux, GossipSub of libp2p 0.8.1, with its faults fenced in."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -264,6 +265,14 @@ def _format_address(remote: tuple[str, int] | None, peer_id: ID) -> str:
 
 
 def _root_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
+    while (cause := _get_cause(error)) is not None:
+        error = cause
+    if isinstance(error, OSError) and error.errno:  # without the number
+        return os.strerror(error.errno).lower()
     return str(error) or repr(error)
+
+
+def _get_cause(error: BaseException) -> BaseException | None:
+    if isinstance(error, BaseExceptionGroup):
+        return error.exceptions[0]  # trio groups the attempts at a host's addresses
+    return error.__cause__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -120,6 +120,8 @@ class ApiContext:
     transport: Transport
     wallet: Wallet
     stop: Callable[[], None]
+    fetch_blobs: Callable[[Iterable[bytes]], Awaitable[bool]]  # from peers; True when all are held
+    get_bootstrap_problems: Callable[[], Mapping[str, str]] = dict  # by address
     api: str = ""
     stopping: bool = False
     version: str = field(default_factory=get_version)

@@ -24,7 +24,7 @@ from node.rpc import job_views, views
 from node.rpc.actions import make_account, send_coins
 from node.rpc.bodies import Fields
 from node.rpc.context import ApiContext
-from node.rpc.export import export_chain
+from node.rpc.export import complete_chain, export_chain
 from node.rpc.guard import Guard
 from node.rpc.job_actions import cancel_job, fetch_result, measure_accuracy, quote_job, submit_job
 from node.rpc.problems import ApiProblem, problem_of
@@ -108,7 +108,11 @@ async def get_status(context: ApiContext, request: Request) -> Json:
         "addresses": context.transport.addresses(),
         "api": context.api,
         "state": "stopping" if context.stopping else progress.state,
-        "sync": {"behind": progress.behind, "best_peer_height": progress.best_peer_height},
+        "sync": {
+            "behind": progress.behind,
+            "best_peer_height": progress.best_peer_height,
+            "bootstrap_problems": dict(context.get_bootstrap_problems()),
+        },
         "peers": len(context.transport.peers()),
         "mining": mining | {"blocks": stats.blocks, "slot": shown.pop("slot")},
         "worker": {"alive": worker.alive, "restarts": worker.restarts, "path": worker.path},
@@ -241,6 +245,7 @@ async def get_transaction(context: ApiContext, request: Request) -> Json:
 async def get_export(context: ApiContext, request: Request) -> Response:
     name = f"gradientcoin-{context.chain.chain.params.name}.chain"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
+    await complete_chain(context.chain, context.fetch_blobs)
     return StreamingResponse(
         export_chain(context.chain), media_type="application/octet-stream", headers=headers
     )

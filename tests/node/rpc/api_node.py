@@ -211,6 +211,11 @@ class ApiNode:
             return answer
 
 
+async def fetch_nothing(cids: Iterable[bytes]) -> bool:
+    """Ask peers of whom none has anything."""
+    return not list(cids)
+
+
 @asynccontextmanager
 async def open_api(folder: Path) -> AsyncIterator[ApiNode]:
     """Serve the API of a regtest node whose chain is at genesis."""
@@ -234,6 +239,7 @@ async def open_api(folder: Path) -> AsyncIterator[ApiNode]:
             transport=ours,
             wallet=Wallet(folder, "regtest", SEED),
             stop=lambda: stops.append(None),
+            fetch_blobs=fetch_nothing,
         )
         port: int = await nursery.start(serve_api, context, "127.0.0.1", 0)
         address = other.addresses()[0]

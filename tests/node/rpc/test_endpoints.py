@@ -5,13 +5,14 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger.chainfile import ChainFile
-from ledger.hashing import cid_text, tagged_hash
+from ledger.hashing import cid_of, cid_text, tagged_hash
 from ledger.keys import KeyPair
 from ledger.params import COIN, REGTEST
 from ledger.records import JobStatus
@@ -75,7 +76,7 @@ async def test_status_shape(tmp_path: Path) -> None:
         assert set(status["head"]) == {"hash", "height", "time_ms", "chain_work"}
         assert status["head"]["height"] == 2
         assert status["genesis"] == node.builder.genesis.chain_id.hex()
-        assert status["sync"] == {"behind": 0, "best_peer_height": 5}
+        assert status["sync"] == {"behind": 0, "best_peer_height": 5, "bootstrap_problems": {}}
         assert set(status["mining"]) == {"enabled", "runs", "runs_per_s", "blocks", "slot"}
         assert status["mining"]["slot"] == {"job": None, "title": "heartbeat"}
         assert status["worker"] == {"alive": True, "restarts": 0, "path": "portable"}
@@ -533,3 +534,23 @@ async def test_export_is_a_chain_file_of_the_main_chain(tmp_path: Path) -> None:
         assert [b.block.hash for b in blocks] == node.builder.chain.index.main[1:]
         assert blocks[0].blobs == (b"GCD1 toy data",)
         assert json.dumps(answer.headers["content-disposition"])
+
+
+async def test_export_fetches_lost_blobs_first_or_says_which_nobody_has(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        node.builder.open_job()
+        node.builder.mine_to(150)
+        whole = (await node.get("/v1/chain/export")).raw
+        data = b"GCD1 toy data"
+        node.builder.blobs.remove(cid_of(data))
+        refused = await node.get("/v1/chain/export")
+        assert (refused.status, refused.code) == (404, "not_found")
+        assert cid_text(cid_of(data)) in refused.json["error"]["message"]
+
+        async def fetch(cids: Iterable[bytes]) -> bool:
+            assert list(cids) == [cid_of(data)]
+            node.builder.blobs.put(data)
+            return True
+
+        node.context.fetch_blobs = fetch
+        assert (await node.get("/v1/chain/export")).raw == whole
