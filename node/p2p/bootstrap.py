@@ -12,6 +12,8 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 2  # failures in a row: nodes of one network often start together
 
+OTHER_CHAIN = "is on another chain"
+
 
 class BootstrapWatch:
     """Tells of each address and reason once, until the address is of use again."""
@@ -34,15 +36,14 @@ class BootstrapWatch:
         if address not in self._peers:
             return
         self._failures[address] += 1
-        is_known = address in self.problems and "banned" in why  # our ban is what we did about it
-        if self._failures[address] >= PATIENCE and not is_known:
+        if self._failures[address] >= PATIENCE:
             self._tell(address, why.removeprefix(f"cannot connect to {address}: "))
 
     def note_useless(self, peer_id: str, why: str) -> None:
         """A peer was reached and did not answer as one of this chain does."""
         for address in self._list_addresses(peer_id):
             self._failures[address] += 1
-            if self._failures[address] >= PATIENCE or "chain" in why:
+            if self._failures[address] >= PATIENCE or OTHER_CHAIN in why:
                 self._tell(address, why)
 
     def note_answer(self, peer_id: str) -> None:
@@ -57,6 +58,8 @@ class BootstrapWatch:
         return [address for address, owner in self._peers.items() if owner == peer_id]
 
     def _tell(self, address: str, why: str) -> None:
+        if OTHER_CHAIN in self.problems.get(address, ""):  # bans and cut connections follow from it
+            return
         self.problems[address] = why
         if (address, why) not in self._told:
             self._told.add((address, why))

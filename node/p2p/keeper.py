@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgpack
 import trio
 
-from node.p2p.bootstrap import BootstrapWatch
+from node.p2p.bootstrap import OTHER_CHAIN, BootstrapWatch
 from node.p2p.limits import Clock
 from node.p2p.transport import (
     DialError,
@@ -124,7 +124,7 @@ class Keeper:
             addresses = decode_addresses(reply)
             self._bootstrap.note_answer(peer_id)
         except NotServed:
-            self._bootstrap.note_useless(peer_id, f"is on another chain, not ours ({self._config.chain}...)")
+            self._bootstrap.note_useless(peer_id, f"{OTHER_CHAIN}, not ours ({self._config.chain}...)")
             return
         except (RequestError, ValueError) as error:
             if isinstance(error, PeerUnreachable):

@@ -36,6 +36,8 @@ class Fields:
     def take_amount(self, name: str) -> int:
         """Return a positive amount of units, written as a decimal string."""
         value = self._take(name, None)
+        if isinstance(value, int | float):
+            raise self._wrong(name, 'a decimal string of units in quotes, such as "1"', value, "the number ")
         if not isinstance(value, str) or not (value.isascii() and value.isdigit()):
             raise self._wrong(name, "a decimal string of units", value)
         if len(value) > MAX_AMOUNT_DIGITS or not 1 <= int(value) <= MAX_AMOUNT:
@@ -62,8 +64,9 @@ class Fields:
         value = self._values.pop(name, default)
         return default if value is None and default is not None else value
 
-    def _wrong(self, name: str, expected: str, value: object) -> ApiProblem:
-        return ApiProblem("bad_request", f"{name}: expected {expected}, got {str(value)[:SHOWN]!r}")
+    def _wrong(self, name: str, expected: str, value: object, kind: str = "") -> ApiProblem:
+        got = f"{kind}{str(value)[:SHOWN]}" if kind else repr(str(value)[:SHOWN])
+        return ApiProblem("bad_request", f"{name}: expected {expected}, got {got}")
 
 
 def _is_utf8(text: str) -> bool:

@@ -6,7 +6,7 @@ import random
 import pytest
 import trio
 
-from node.p2p.bootstrap import BootstrapWatch
+from node.p2p.bootstrap import OTHER_CHAIN, BootstrapWatch
 from node.p2p.host import Libp2pConfig
 from node.p2p.keeper import Keeper, KeeperConfig
 from node.p2p.libp2p_transport import open_libp2p_transport
@@ -67,6 +67,15 @@ def test_reason_is_logged_once_and_again_after_an_answer(caplog: pytest.LogCaptu
         for _ in range(2):
             watch.note_failed(address, "refused")
     assert len(caplog.records) == 2
+
+
+def test_another_chain_stays_the_reason_while_its_bans_cut_connections() -> None:
+    address = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWother"
+    watch = BootstrapWatch([address], "12D3KooWours")
+    watch.note_useless("12D3KooWother", f"{OTHER_CHAIN}, not ours")
+    for _ in range(3):
+        watch.note_failed(address, "connection reset by peer")
+    assert watch.problems == {address: f"{OTHER_CHAIN}, not ours"}
 
 
 def test_address_with_our_own_name_is_told_of() -> None:
