@@ -40,6 +40,10 @@ def list_facts(answer: Json) -> list[tuple[str, object]]:
         ("head", describe_head(head)),
         ("sync", describe_sync(answer)),
         ("peers", describe_peers(answer)),
+        *(
+            ("bootstrap", f"{address}: {reason}")
+            for address, reason in answer["sync"].get("bootstrap_problems", {}).items()
+        ),
         ("mining", describe_mining(answer["mining"])),
         ("worker", describe_worker(answer["worker"])),
         (
@@ -70,6 +74,8 @@ def describe_sync(answer: Json) -> str:
 def describe_peers(answer: Json) -> str:
     if answer["peers"]:
         return str(answer["peers"])
+    if answer["sync"].get("bootstrap_problems"):
+        return "0: this node is alone, since it reaches none of its bootstrap addresses"
     return "0: this node is alone; connect it with gradientcoin run --bootstrap ADDRESS"
 
 

@@ -65,6 +65,17 @@ def test_json_is_the_nodes_answer_alone(
     assert json.loads(ran.out) == api.routes[route]
 
 
+def test_status_says_why_a_node_is_alone(cli: Cli, api: FakeApi) -> None:
+    problems = {"/ip4/1.2.3.4/tcp/9/p2p/x": "is on another chain"}
+    api.routes["GET /v1/status"] = STATUS | {
+        "peers": 0,
+        "sync": {**STATUS["sync"], "bootstrap_problems": problems},
+    }
+    out = cli("status").out
+    assert "reaches none of its bootstrap addresses" in out
+    assert "/ip4/1.2.3.4/tcp/9/p2p/x: is on another chain" in out
+
+
 def test_status_in_words(cli: Cli, api: FakeApi) -> None:
     out = cli("status").out
     for words in (
