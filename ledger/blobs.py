@@ -46,7 +46,9 @@ class BlobStore:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError) and not error.filename:
+                error.filename = str(path)  # a full disk is told at the write, which names no file
             temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)

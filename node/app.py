@@ -77,14 +77,14 @@ def run_daemon(settings: Settings) -> int:
     except OSError as error:
         if not is_disk_failure(error):
             raise
-        raise explain_disk(error) from error
+        raise explain_disk(error, settings.data_dir) from error
 
 
 def _run_locked(settings: Settings) -> int:
     try:
         return trio.run(_run, settings)
     except BaseExceptionGroup as group:
-        error = find_user_error(group)
+        error = find_user_error(group, settings.data_dir)
         if error is None:
             log.exception("the node failed")
             raise

@@ -24,8 +24,9 @@ def is_disk_failure(error: OSError) -> bool:
     return error.errno in DISK_ERRORS
 
 
-def explain_disk(error: OSError) -> UserError:
-    return UserError(str(explain_failure(error)), DISK_HINT, Exit.DISK)
+def explain_disk(error: OSError, data_dir: Path) -> UserError:
+    """Return what a disk that fails means; a write's error does not name its file, but the directory is known."""
+    return UserError(str(explain_failure(error, f"a file in {data_dir}")), DISK_HINT, Exit.DISK)
 
 
 def explain_ledger(error: LedgerError, data_dir: Path) -> UserError:
@@ -41,7 +42,7 @@ def explain_ledger(error: LedgerError, data_dir: Path) -> UserError:
     )
 
 
-def find_user_error(group: BaseExceptionGroup) -> UserError | None:
+def find_user_error(group: BaseExceptionGroup, data_dir: Path) -> UserError | None:
     """Return the error that is meant for the user, if nothing worse is in the group."""
     meant, worse = group.split(_is_meant_for_users)
     if worse is not None or meant is None:
@@ -52,7 +53,7 @@ def find_user_error(group: BaseExceptionGroup) -> UserError | None:
         if isinstance(error, ListenError):
             return UserError(str(error), "name a free address of this machine with --listen", Exit.LOCKED)
         if isinstance(error, OSError):
-            return explain_disk(error)
+            return explain_disk(error, data_dir)
     return None
 
 

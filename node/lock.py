@@ -40,3 +40,22 @@ def hold_lock(data_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def find_holder(data_dir: Path) -> int | None:
+    """Return the pid of the daemon that holds a directory; None if none does."""
+    try:
+        descriptor = os.open(data_dir / LOCK_FILE, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        pid = int(os.pread(descriptor, 32, 0))
+        os.kill(pid, 0)  # first: a look at the lock must not be in the way of a daemon that starts
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return pid
+    except (OSError, ValueError, OverflowError):
+        return None
+    finally:
+        os.close(descriptor)
+    return None

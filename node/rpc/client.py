@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from node.datadir import NODE_FILE, TOKEN_FILE
+from node.lock import find_holder
 from node.rpc.errors import ApiError, BadAnswer, ClientError, NoAnswer, NodeNotRunning, TimedOut
 
 Json = dict[str, Any]  # Any: an API answer, documented field by field in docs/api.md
@@ -48,9 +49,7 @@ def read_address(data_dir: Path, chosen_by: str, start_hint: str = "") -> NodeAd
         host, port = parts.hostname, parts.port
         token = (data_dir / TOKEN_FILE).read_text().strip()
     except FileNotFoundError as error:
-        raise NodeNotRunning(
-            f"no node runs in {data_dir} ({chosen_by}): it has no {Path(error.filename).name}", hint
-        ) from None
+        raise _explain_missing(data_dir, chosen_by, Path(error.filename).name, hint) from None
     except PermissionError as error:
         raise NodeNotRunning(
             f"{error.filename} cannot be read: permission denied ({chosen_by})",
@@ -61,6 +60,16 @@ def read_address(data_dir: Path, chosen_by: str, start_hint: str = "") -> NodeAd
     if host is None or port is None:
         raise NodeNotRunning(f"{path} names no address with a port ({chosen_by})", "restart the node")
     return NodeAddress(host, port, token, f"{path}, {chosen_by}", hint)
+
+
+def _explain_missing(data_dir: Path, chosen_by: str, name: str, hint: str) -> NodeNotRunning:
+    holder = find_holder(data_dir)
+    if holder is None:
+        return NodeNotRunning(f"no node runs in {data_dir} ({chosen_by}): it has no {name}", hint)
+    return NodeNotRunning(
+        f"a node (pid {holder}) holds {data_dir} ({chosen_by}), but there is no {name}",
+        f"it may be starting: wait a moment. If {name} was removed, restart the node: kill {holder}, then start it",
+    )
 
 
 def read_node_file(data_dir: Path) -> Json:
