@@ -47,7 +47,7 @@ class BlobStore:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException as error:
-            if isinstance(error, OSError) and not error.filename:
+            if isinstance(error, OSError) and error.errno and not error.filename:
                 error.filename = str(path)  # a full disk is told at the write, which names no file
             temporary.unlink(missing_ok=True)
             raise
