@@ -13,10 +13,12 @@ from node.datadir import (
     CONFIG,
     DEFAULT_LISTEN,
     KEY_FILES,
+    UNBORN_CHAINS,
     NodeConfig,
     default_data_dir,
     init_data_dir,
     load_config,
+    say_no_network,
 )
 from node.lock import LOCK_FILE, hold_lock
 from node.settings import check_setting, list_unknown_variables
@@ -66,6 +68,8 @@ def init(
         check_stopped(directory)
     config = NodeConfig(chain, chain_seed or "local", name, listen, api_port, bootstrap, mine)
     init_data_dir(directory, config, force=force)
+    if chain in UNBORN_CHAINS:
+        warn(f"warning: {say_no_network(chain)}")
     if as_json:
         keys = [str(directory / key) for key in KEY_FILES]
         print_json({"name": name, "chain": chain, "data_dir": str(directory), "keys": keys})
