@@ -51,13 +51,24 @@ class ToyMiner:
     restarts: int = 0
     path: str = "toy"
     is_held: bool = False  # finds nothing while it is
-    is_waiting: bool = False
     note_event: Callable[[str, list[Any]], None] = lambda kind, arguments: None
 
     def __post_init__(self) -> None:
         self._work = ToyWork(self.builder.blobs)
         self._template: tuple[int, WorkHeader, int, bytes, bytes] | None = None
         self._came = trio.Event()
+        self._freed = trio.Event()
+        self._waits = trio.Event()
+
+    async def hold(self) -> None:
+        """Find nothing more until `release`; returns once the search under way has ended."""
+        self.is_held, self._freed, self._waits = True, trio.Event(), trio.Event()
+        with trio.fail_after(WAIT_S):
+            await self._waits.wait()
+
+    def release(self) -> None:
+        self.is_held = False
+        self._freed.set()
 
     def mine(
         self, number: int, work: WorkHeader, threshold: int, spec: bytes, weights: bytes, nonce: int
@@ -75,11 +86,10 @@ class ToyMiner:
         while True:
             await self._came.wait()
             self._came = trio.Event()
-            await trio.sleep(self.pace_s)
-            while self.is_held:
-                self.is_waiting = True
-                await trio.sleep(self.pace_s)
-            self.is_waiting = False
+            await trio.sleep(self.pace_s)  # the search: in it nothing is waited for
+            if self.is_held:
+                self._waits.set()
+                await self._freed.wait()
             if self._template is not None:
                 self._find(*self._template)
                 self._template = None
@@ -130,13 +140,12 @@ class LiveNode:
 
     async def hold_mining(self) -> None:
         """Find no more blocks; what was found before is in the chain when this returns."""
-        self.miner.is_held = True
-        await until(lambda: self.miner.is_waiting, WAIT_S)
+        await self.miner.hold()
         await until(lambda: not self.parts.miner._inbox.statistics().current_buffer_used, WAIT_S)
         await self.parts.chain.call(lambda _: None)
 
     def go_on_mining(self) -> None:
-        self.miner.is_held = False
+        self.miner.release()
 
     async def get(self, path: str) -> Json:
         return await trio.to_thread.run_sync(self._client().get, path)

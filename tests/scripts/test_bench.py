@@ -1,31 +1,21 @@
 """The benchmarks run, and say what they measured in one form. Nothing here asserts a time."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).resolve().parents[2] / "scripts" / "bench"
+from tests.scripts.loading import SCRIPTS, load
+
+FOLDER = SCRIPTS / "bench"
 FIELDS = {"name", "value", "unit", "low", "high", "at_most", "at_least", "floor", "is_met"}
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
-
-
-figures = load("figures")
-render = load("render")
+figures = load(FOLDER / "figures.py")
+render = load(FOLDER / "render.py")
 
 
 def check_shape(value: dict[str, Any], name: str) -> None:

@@ -1,27 +1,13 @@
 """The demo's verdict: exit code 0 only if every promise was kept."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+from tests.scripts.loading import SCRIPTS, load
 
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
-
-
-demo_report = load("demo_report")
+demo_report = load(SCRIPTS / "demo_report.py")
 CID, OTHER = "bafk1", "bafk2"
 GOOD: dict[str, Any] = {
     "chain": {"seed": "demo", "genesis": "00"},
