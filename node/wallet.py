@@ -57,7 +57,7 @@ class Wallet:
 
     def __iter__(self) -> Iterator[WalletAccount]:
         """Yield the node's own account, then the ones its user made, then the funded ones."""
-        return iter(self._accounts)
+        return iter(tuple(self._accounts))  # one may be made meanwhile, in another thread
 
     @property
     def own(self) -> WalletAccount:

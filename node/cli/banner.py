@@ -4,9 +4,10 @@ import shlex
 
 import click
 
+from node.amounts import format_coins
 from node.cli.examples import find_example
 from node.cli.networks import repeat_choice
-from node.cli.output import format_coins, print_facts, print_next, print_table
+from node.cli.output import print_facts, print_next, print_table
 from node.testnet.network import Testnet
 
 JOINER = "node-joined"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
+from node.amounts import format_amount
 from node.cli.options import connect, node_option, reading
 from node.cli.output import (
     count_of,
     format_age,
-    format_amount,
     format_loss,
     print_facts,
     print_json,

@@ -4,18 +4,10 @@ import sys
 
 import click
 
+from node.amounts import format_amount, format_coins
 from node.cli.job_names import get_job
 from node.cli.options import connect, reading
-from node.cli.output import (
-    format_amount,
-    format_coins,
-    format_loss,
-    print_facts,
-    print_json,
-    print_next,
-    print_table,
-    shorten,
-)
+from node.cli.output import format_loss, print_facts, print_json, print_next, print_table, shorten
 from node.cli.result import result
 from node.cli.submit import quote, submit
 from node.cli.suggest import complete_jobs

@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
+from node.amounts import format_coins
 from node.exits import Exit, UserError
 
-UNITS_PER_COIN = 10**8
 MAX_UNITS = 2**63 - 1
 DECIMALS = 8
 AMOUNT = re.compile(r"([0-9]{1,30})(?:\.([0-9]{0,8}))?", re.ASCII)
@@ -61,19 +61,6 @@ def print_next(command: str) -> None:
 def warn(message: str) -> None:
     """A line for people, out of the way of machine output."""
     click.echo(message, err=True)
-
-
-def format_coins(units: str | int) -> str:
-    """Exact, without trailing zeros: '150000000' -> '1.5'."""
-    whole, part = divmod(abs(int(units)), UNITS_PER_COIN)
-    fraction = f".{part:08d}".rstrip("0").rstrip(".")
-    return f"{'-' if int(units) < 0 else ''}{whole:,}{fraction}"
-
-
-def format_amount(units: str | int) -> str:
-    """Coins with their noun: '1 coin', '1.5 coins'."""
-    number = format_coins(units)
-    return f"{number} coin{'' if number == '1' else 's'}"
 
 
 def parse_coins(text: str) -> int:

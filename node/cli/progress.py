@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from node.cli.output import count_of, format_amount, format_coins, format_loss, shorten
+from node.amounts import format_amount, format_coins
+from node.cli.output import count_of, format_loss, shorten
 from node.rpc.client import Json, NodeClient, quote_part
 
 RECENT_BLOCKS = 30  # over which the network's speed is taken

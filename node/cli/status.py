@@ -2,12 +2,11 @@
 
 import click
 
+from node.amounts import format_amount, format_coins
 from node.cli.options import connect, reading
 from node.cli.output import (
     count_of,
     format_age,
-    format_amount,
-    format_coins,
     format_duration,
     print_facts,
     print_json,

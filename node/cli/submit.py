@@ -4,18 +4,10 @@ from pathlib import Path
 
 import click
 
+from node.amounts import format_amount, format_coins
 from node.cli.job_files import make_submission
 from node.cli.options import connect, reading
-from node.cli.output import (
-    count_of,
-    format_amount,
-    format_coins,
-    format_loss,
-    print_facts,
-    print_json,
-    print_next,
-    shorten,
-)
+from node.cli.output import count_of, format_loss, print_facts, print_json, print_next, shorten
 from node.cli.suggest import complete_accounts
 from node.cli.waiting import waiting
 from node.cli.watch import watch_job

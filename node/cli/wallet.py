@@ -4,17 +4,9 @@ import time
 
 import click
 
+from node.amounts import format_amount, format_coins
 from node.cli.options import connect, reading
-from node.cli.output import (
-    format_amount,
-    format_coins,
-    parse_coins,
-    print_facts,
-    print_json,
-    print_next,
-    print_table,
-    shorten,
-)
+from node.cli.output import parse_coins, print_facts, print_json, print_next, print_table, shorten
 from node.cli.suggest import complete_accounts
 from node.cli.waiting import waiting
 from node.exits import Exit, UserError

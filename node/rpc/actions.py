@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import trio
+
 from ledger.chain import Chain
 from ledger.codec import MAX_AMOUNT
 from ledger.keys import KeyPair
 from ledger.mempool import Mempool
-from ledger.params import COIN
 from ledger.state import Overlay
 from ledger.transactions import MAX_MEMO_BYTES, Body, SubmitJob, Transaction, Transfer, sign_transaction
 from ledger.transition import least_fee
+from node.amounts import format_amount
 from node.rpc.bodies import Fields
 from node.rpc.context import ApiContext
 from node.rpc.problems import ApiProblem
@@ -55,7 +57,7 @@ def sign_for(chain: Chain, mempool: Mempool, account: WalletAccount, body: Body)
     if needed > means.available:
         raise ApiProblem(
             "not_enough_balance",
-            f"account {account.name}: {coins(needed)} coins are needed, {coins(means.available)} are available",
+            f"account {account.name} needs {format_amount(needed)} and can spend {format_amount(means.available)}",
             "income can be spent some blocks after it was earned; or name another account: --from ACCOUNT",
         )
     return sign_transaction(account.keypair, chain.genesis.chain_id, means.nonce, fee, body)
@@ -64,11 +66,6 @@ def sign_for(chain: Chain, mempool: Mempool, account: WalletAccount, body: Body)
 def widest_transaction(chain: Chain, body: Body) -> Transaction:
     """Return a transaction as long as one with this body can be: its least fee is a few units over what is needed."""
     return sign_transaction(ANYBODY, chain.genesis.chain_id, MAX_AMOUNT, MAX_AMOUNT, body)
-
-
-def coins(units: int) -> str:
-    """Return an amount as people write it: exact, without trailing zeros."""
-    return f"{units // COIN}.{units % COIN:08d}".rstrip("0").rstrip(".")
 
 
 async def send_body(
@@ -124,5 +121,6 @@ async def make_account(context: ApiContext, fields: Fields) -> Json:
     """Make a key under a new name; its address can receive at once."""
     name = fields.take_text("name")
     fields.expect_end()
-    account = context.wallet.create(name)
+    async with context.sending:  # one at a time, and its wait for the disk off the event loop
+        account = await trio.to_thread.run_sync(context.wallet.create, name)
     return {"name": account.name, "address": account.address, "file": str(context.wallet.key_path(name))}

@@ -176,12 +176,12 @@ def test_job_file_that_is_none_is_refused(place: Place, tmp_path: Path) -> None:
 def test_too_little_balance_exits_7_with_both_amounts(place: Place, tmp_path: Path) -> None:
     place.type("wallet", "new", "poor")
     ran = place.type("wallet", "send", "local-1", "5", "--from", "poor")
-    check(ran, Exit.NO_BALANCE, "account poor", "5.0000", "0 are available", "--from")
+    check(ran, Exit.NO_BALANCE, "account poor needs 5.0000", "can spend 0 coins", "--from")
     digits = str(EXAMPLES / "digits.toml")
-    check(place.type("job", "submit", digits, "--from", "poor"), Exit.NO_BALANCE, "1000.0")
+    check(place.type("job", "submit", digits, "--from", "poor"), Exit.NO_BALANCE, "1,000.0")
     quoted = place.type("job", "quote", digits, "--from", "poor")
     assert quoted.code == Exit.FAILED
-    assert "balance: 1000.0" in quoted.out
+    assert "balance: account poor needs 1,000.0" in quoted.out
     check(
         place.type("wallet", "send", "local-1", "200000", "--from", "local-0"), Exit.NO_BALANCE, "100000 are"
     )

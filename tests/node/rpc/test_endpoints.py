@@ -143,7 +143,7 @@ async def test_send_without_the_balance_says_needed_and_available(tmp_path: Path
         answer = await node.post("/v1/wallet/send", half)
         assert (answer.status, answer.code) == (422, "not_enough_balance")
         assert re.search(
-            r"60000\.0000\d+ coins are needed, 39999\.9\d+ are available", answer.json["error"]["message"]
+            r"needs 60,000\.0000\d+ coins and can spend 39,999\.9\d+ coins", answer.json["error"]["message"]
         )
         empty = await node.post("/v1/wallet/send", {"to": to, "amount": "1"})
         assert empty.code == "not_enough_balance"
