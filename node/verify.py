@@ -206,8 +206,14 @@ class CountingVerifier:
         return settled
 
 
+def _stop(number: int, frame: object) -> None:
+    """End so that the temporary folder goes; a second signal must not interrupt that."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGTERM, lambda number, _: sys.exit(128 + number)
-    )  # so that the temporary folder goes
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, _stop)
     sys.exit(main())

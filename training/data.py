@@ -6,16 +6,22 @@ Nothing here knows jobs or objectives. Files are the user's own, but bounded all
 import csv
 import difflib
 import itertools
+import lzma
 import math
 import re
+import struct
 import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from training.errors import TrainingError
 
@@ -38,6 +44,12 @@ KIND_HINTS = {
     "m": "save a number, such as seconds",
     "V": "save one plain array for each field",
 }
+
+
+FORMAT_ERRORS = (  # what zipfile, zlib, lzma, numpy and safetensors raise for damaged files: they have no common error
+    *(OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, ArithmeticError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, SyntaxError, TokenError, SafetensorError),
+)
 
 
 class DataError(TrainingError):
@@ -154,46 +166,46 @@ def _pick_name(path: Path, names: Names, known: Iterable[str]) -> str:
 
 
 def _read_npz(path: Path, wanted: Mapping[str, Names]) -> dict[str, Values]:
-    try:
+    with _reading(path, "not a .npz file that can be read", "write it with numpy.savez"):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(info.file_size for info in archive.infolist())
         if unpacked > MAX_UNPACKED_BYTES:
             raise DataError(f"{path}: unpacks to {unpacked} bytes, at most {MAX_UNPACKED_BYTES} are read")
         with np.load(path, allow_pickle=False) as archive:
             picked = {role: _pick_name(path, names, archive.files) for role, names in wanted.items()}
-            return {role: _read_npz_array(path, archive, name) for role, name in picked.items()}
-    except DataError:
-        raise
-    except Exception as error:  # a damaged archive fails anywhere in zipfile, zlib or numpy
-        raise DataError(
-            f"{path}: not a .npz file that can be read ({_describe_error(error)}); write it with numpy.savez"
-        ) from error
+            arrays = {role: _read_npz_array(path, archive, name) for role, name in picked.items()}
+    return {role: _to_values(path, picked[role], array) for role, array in arrays.items()}
 
 
-def _read_npz_array(path: Path, archive: Mapping[str, NDArray[np.generic]], name: str) -> Values:
+def _read_npz_array(path: Path, archive: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
     try:
-        array = archive[name]
+        return archive[name]
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise
         raise DataError(  # object arrays are pickles, and pickles run code
             f"{path}: {name!r} cannot be read without pickle; save it as an integer or float array"
         ) from error
-    return _to_values(path, name, array)
 
 
 def _read_safetensors(path: Path, wanted: Mapping[str, Names]) -> dict[str, Values]:
+    with (
+        _reading(path, "not readable as .safetensors", "use float32, float64 or integers"),
+        safe_open(path, framework="numpy") as file,
+    ):
+        known = sorted(file.keys())
+        picked = {role: _pick_name(path, names, known) for role, names in wanted.items()}
+        arrays = {role: file.get_tensor(name) for role, name in picked.items()}
+    return {role: _to_values(path, picked[role], array) for role, array in arrays.items()}
+
+
+@contextmanager
+def _reading(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Turn what a library says of a damaged file into a DataError."""
     try:
-        with safe_open(path, framework="numpy") as file:
-            known = sorted(file.keys())
-            picked = {role: _pick_name(path, names, known) for role, names in wanted.items()}
-            return {role: _to_values(path, name, file.get_tensor(name)) for role, name in picked.items()}
-    except DataError:
-        raise
-    except Exception as error:  # SafetensorError, or whatever numpy says of a dtype that it does not have
-        raise DataError(
-            f"{path}: not readable as .safetensors ({_describe_error(error)}); use float32, float64 or integers"
-        ) from error
+        yield
+    except FORMAT_ERRORS as error:
+        raise DataError(f"{path}: {what} ({_describe_error(error)}); {remedy}") from error
 
 
 def _read_csv(path: Path, wanted: Mapping[str, Names]) -> dict[str, Values]:

@@ -13,6 +13,12 @@ def main() -> NoReturn:
     from node.exits import Exit
 
     try:
+        for name in (
+            _signal.SIGTERM,
+            _signal.SIGHUP,
+        ):  # both end a command as Ctrl+C does: nothing stays behind
+            if _signal.getsignal(name) == _signal.SIG_DFL:  # not under nohup
+                _signal.signal(name, _signal.default_int_handler)
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # in the moments before and after `run` catches it

@@ -91,7 +91,8 @@ def make_quote(chain: Chain, mempool: Mempool, job: PreparedReply, payers: Seque
     problems = list_problems(chain, job, escrow)
     if available < escrow + fee:
         problems.append(
-            f"balance: account {payer.name} needs {format_amount(escrow + fee)} and can spend {format_amount(available)}"
+            f"balance: account {payer.name} needs {format_amount(escrow + fee)} "
+            f"and can spend {format_amount(available)}"
         )
     return show_prepared(job) | {
         "notes": [*job.notes, *list_doubts(chain, job)],
