@@ -289,7 +289,9 @@ def test_broken_config_is_named_and_written_anew_with_force(place: Place, tmp_pa
 # interrupts
 
 
-def interrupt_after(arguments: list[str], folder: Path, wait_s: float) -> Ran:
+def interrupt_after(
+    arguments: list[str], folder: Path, wait_s: float, number: signal.Signals = signal.SIGINT
+) -> Ran:
     """Type Ctrl+C some time after the start, as a terminal sends it: to the whole foreground group."""
     process = subprocess.Popen(
         [*CLI, *arguments],
@@ -305,7 +307,7 @@ def interrupt_after(arguments: list[str], folder: Path, wait_s: float) -> Ran:
     try:
         out, err = process.communicate(timeout=wait_s)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         out, err = process.communicate(timeout=LIMIT_S)
     assert not is_group_left(leader)
     if "Failed to import the site module" in err:
@@ -333,9 +335,14 @@ def test_interrupt_of_a_starting_daemon_leaves_no_process_and_a_directory_that_w
     assert place.type("config", "show", "--data-dir", str(data_dir)).code == Exit.DONE
 
 
-@pytest.mark.parametrize("wait_s", [0.15, 1.0, 4.0])
-def test_interrupt_of_a_starting_network_stops_all_of_it(tmp_path: Path, wait_s: float) -> None:
-    ran = interrupt_after(["testnet", "up", "-n", "2"], tmp_path, wait_s)
+@pytest.mark.parametrize(
+    ("wait_s", "number"),
+    [(0.3, signal.SIGINT), (1.0, signal.SIGTERM), (2.5, signal.SIGHUP), (4.0, signal.SIGINT)],
+)
+def test_interrupt_of_a_starting_network_stops_all_of_it(
+    tmp_path: Path, wait_s: float, number: signal.Signals
+) -> None:
+    ran = interrupt_after(["testnet", "up", "-n", "2"], tmp_path, wait_s, number)
     directory = tmp_path / ".gradientcoin/testnets/local"
     if (directory / "testnet.json").exists():
         network = Testnet.load(directory)
@@ -344,5 +351,5 @@ def test_interrupt_of_a_starting_network_stops_all_of_it(tmp_path: Path, wait_s:
             network.stop(STOP_S)
         else:
             assert not left
-    assert ran.code in (Exit.DONE, Exit.INTERRUPTED, -signal.SIGINT)
+    assert ran.code in (Exit.DONE, Exit.INTERRUPTED, -number)
     assert "Traceback" not in ran.out + ran.err
