@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+START_S = 60.0
+POLL_S = 0.02
 BLOCKS = 30  # the job's first three settlements are within
 PLAIN = {"ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2", "OMP_NUM_THREADS": "2"}
 
@@ -81,3 +85,26 @@ def test_chain_with_one_bit_changed_is_refused(fused_chain: Path, tmp_path: Path
     status, verdict = verify(changed, "fused", {})
     assert status in (1, 8)
     assert not verdict["verified"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_verifier_leaves_no_folder_behind(
+    fused_chain: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "node.verify", str(fused_chain), "--path", "portable"],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        deadline_s = time.monotonic() + START_S
+        while not any(tmp_path.iterdir()) and process.poll() is None:
+            assert time.monotonic() < deadline_s
+            time.sleep(POLL_S)
+        process.send_signal(number)
+        process.send_signal(number)  # a second one does not interrupt the clean-up
+        _, complaints = process.communicate(timeout=START_S)
+    assert process.returncode == 128 + number
+    assert b"Traceback" not in complaints
+    assert not list(tmp_path.iterdir())
