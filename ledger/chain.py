@@ -43,15 +43,12 @@ from ledger.history import SettlementRecord, decode_settlement
 from ledger.index import BlockIndex, Entry
 from ledger.params import ChainParams
 from ledger.records import JOB, JobRecord, decode_job
+from ledger.rules import Rules
+from ledger.sidecars import list_sidecars
 from ledger.state import Overlay, State, check_supply
 from ledger.storage import BlockRow, Storage
-from ledger.transition import (
-    Rules,
-    apply_block,
-    check_ticket,
-    genesis_state,
-    list_sidecars,
-)
+from ledger.tickets import check_ticket
+from ledger.transition import apply_block, genesis_state
 from ledger.undo import Undo, decode_undo, take_step_back
 from ledger.work import WorkVerifier
 

@@ -20,7 +20,7 @@ from ledger.errors import DecodeError, InvalidTransaction
 from ledger.genesis import MAX_GENESIS_BYTES, Genesis
 from ledger.hashing import HASH_BYTES, check_cid, cid_text
 from ledger.params import ChainParams
-from ledger.transition import sidecars_of
+from ledger.sidecars import sidecars_of
 
 MAGIC = b"GCCHAIN1"
 GENESIS, BLOB, BLOCK, END = 1, 2, 3, 4

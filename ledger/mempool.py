@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ledger.errors import InvalidBlock, InvalidTransaction, LedgerError
+from ledger.execution import apply_transaction
 from ledger.keys import address_of
+from ledger.rules import Rules
+from ledger.sidecars import sidecars_of
 from ledger.state import Overlay, State
 from ledger.transactions import SubmitJob, Transaction
-from ledger.transition import Rules, apply_transaction, sidecars_of
 
 
 @dataclass(frozen=True, slots=True)

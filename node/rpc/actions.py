@@ -14,9 +14,9 @@ from ledger.chain import Chain
 from ledger.codec import MAX_AMOUNT
 from ledger.keys import KeyPair
 from ledger.mempool import Mempool
+from ledger.sidecars import least_fee
 from ledger.state import Overlay
 from ledger.transactions import MAX_MEMO_BYTES, Body, SubmitJob, Transaction, Transfer, sign_transaction
-from ledger.transition import least_fee
 from node.amounts import format_amount
 from node.rpc.bodies import Fields
 from node.rpc.context import ApiContext

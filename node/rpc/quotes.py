@@ -15,9 +15,9 @@ from ledger.lifecycle import round_cost
 from ledger.mempool import Mempool
 from ledger.params import ChainParams
 from ledger.records import JobStatus
+from ledger.sidecars import least_fee
 from ledger.state import Overlay
 from ledger.transactions import SubmitJob
-from ledger.transition import least_fee
 from node.amounts import format_amount
 from node.rpc.actions import choose_payer, widest_transaction
 from node.rpc.problems import ApiProblem

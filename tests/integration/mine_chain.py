@@ -17,10 +17,10 @@ from ledger.genesis import local_accounts, regtest_genesis
 from ledger.jobspec import JobSpec, encode_spec, trial_seed
 from ledger.keys import KeyPair
 from ledger.params import COIN
+from ledger.sidecars import least_fee
 from ledger.storage import open_storage
 from ledger.template import assemble_block, build_template
 from ledger.transactions import SubmitJob, Transaction, Transfer, sign_transaction
-from ledger.transition import least_fee
 from ledger.work import TicketTask
 from node.work import EngineVerifier
 from training.engine import Engine

@@ -1,0 +1,71 @@
+"""The proof of work: whether a header's ticket is one in the state after its parent.
+
+Source: docs/protocol.md, section 7.
+"""
+
+from __future__ import annotations
+
+from ledger.blocks import HEARTBEAT, Header
+from ledger.difficulty import threshold
+from ledger.errors import InvalidHeader
+from ledger.lifecycle import load_spec
+from ledger.records import JobRecord
+from ledger.rules import Rules
+from ledger.slots import draw_job
+from ledger.state import Overlay
+from ledger.work import TicketRun, TicketTask
+
+
+def check_ticket_claim(state: Overlay, header: Header, rules: Rules) -> None:
+    """Raise InvalidHeader unless job, losses and ticket are such that a correct replay makes a valid header."""
+    work, params = header.work, rules.params
+    drawn = draw_job(state, work.parent, work.height, params)
+    if work.job_id not in (HEARTBEAT, drawn):
+        wanted = drawn.hex() if drawn else "the heartbeat"
+        raise InvalidHeader(f"job: height {work.height} is drawn for {wanted}, got {work.job_id.hex()}")
+    if header.after >= header.before:
+        raise InvalidHeader(f"ticket: loss did not fall ({header.before} before, {header.after} after)")
+    offslot = drawn is not None and work.job_id == HEARTBEAT
+    limit = threshold(work.target, _declared_work(state, work.job_id, rules), offslot, params)
+    if header.ticket >= limit:
+        raise InvalidHeader(f"ticket: {header.ticket:x} is not under its threshold {limit:x}")
+
+
+def _declared_work(state: Overlay, job_id: bytes, rules: Rules) -> int:
+    if job_id == HEARTBEAT:
+        return rules.verifier.heartbeat_work
+    return require_job(state, job_id).work
+
+
+def make_ticket_task(state: Overlay, header: Header, rules: Rules) -> TicketTask:
+    """Return the run that the header claims, on the state after its parent."""
+    job_id, parent = header.work.job_id, header.work.parent
+    if job_id == HEARTBEAT:
+        return TicketTask(header.seed, parent, None, b"")
+    record = require_job(state, job_id)
+    spec = load_spec(record, rules.params)
+    return TicketTask(header.seed, parent, spec, rules.load_weights(record.weights))
+
+
+def replay_ticket(state: Overlay, header: Header, rules: Rules) -> TicketRun:
+    """Run the header's training again; InvalidHeader if a single bit of its result differs."""
+    run = rules.verifier.run(make_ticket_task(state, header, rules))
+    if (run.digest, run.before, run.after) != (header.digest, header.before, header.after):
+        raise InvalidHeader(
+            f"replay of height {header.work.height}: expected digest {run.digest.hex()}, losses {run.before} -> "
+            f"{run.after}; got {header.digest.hex()}, {header.before} -> {header.after}"
+        )
+    return run
+
+
+def check_ticket(state: Overlay, header: Header, rules: Rules) -> TicketRun:
+    """Return the run of a header's ticket; InvalidHeader if the ticket is not valid in the state after the parent."""
+    check_ticket_claim(state, header, rules)
+    return replay_ticket(state, header, rules)
+
+
+def require_job(state: Overlay, job_id: bytes) -> JobRecord:
+    record = state.get_job(job_id)
+    if record is None:
+        raise InvalidHeader(f"job {job_id.hex()} is not in the state")
+    return record
