@@ -16,7 +16,7 @@ from ledger.index import BlockIndex, Entry
 from ledger.records import JOB, decode_job
 from ledger.storage import Storage
 from ledger.transition import BlockEffects
-from ledger.undo import WeightStep, make_step
+from ledger.undo import WeightStep, decode_undo, make_step, take_step_back
 
 DELTAS_KEPT = 1024  # blocks: a reorganisation deeper than this finds no deltas to settle with
 PRUNE_EVERY = 16  # blocks
@@ -50,13 +50,33 @@ def make_steps(storage: Storage, effects: BlockEffects) -> Iterator[WeightStep]:
 
 
 def load_weights(storage: Storage, cid: bytes) -> bytes:
-    """Return a version's weights; LedgerError if it is older than the versions kept."""
-    weights = storage.get_weights(cid)
-    if weights is None:
-        raise LedgerError(f"weights {cid.hex()} are not kept any more")
+    """Return a version's weights; LedgerError if they are none of the main chain's.
+
+    A version older than those kept is made from the next one that is, step by step back.
+    """
+    steps: list[WeightStep] = []
+    wanted = cid
+    while (weights := storage.get_weights(wanted)) is None:
+        steps.append(_find_step(storage, wanted))
+        wanted = steps[-1].new
+        if any(step.old == wanted for step in steps):  # the weights came back to what they were
+            raise LedgerError(f"weights {cid.hex()} are not kept")
+    for step in reversed(steps):
+        weights = take_step_back(step, weights)
     if not check_cid(cid, weights):
         raise DamagedData(f"weights {cid.hex()} are not what was written")
     return weights
+
+
+def _find_step(storage: Storage, cid: bytes) -> WeightStep:
+    """Return the step of the settlement that replaced a version."""
+    block_hash = storage.find_replacement(cid)
+    undo = storage.get_undo(block_hash) if block_hash else None
+    steps = decode_undo(undo).steps if undo else ()
+    found = next((step for step in steps if step.old == cid), None)
+    if found is None:
+        raise LedgerError(f"weights {cid.hex()} are not kept")
+    return found
 
 
 def load_delta(storage: Storage, seed: bytes) -> bytes:

@@ -43,7 +43,7 @@ from ledger.history import SettlementRecord, decode_settlement
 from ledger.index import BlockIndex, Entry
 from ledger.params import ChainParams
 from ledger.records import JOB, JobRecord, decode_job
-from ledger.rules import Rules
+from ledger.rules import Ancestor, Rules
 from ledger.sidecars import list_sidecars
 from ledger.state import Overlay, State, check_supply
 from ledger.storage import BlockRow, Storage
@@ -83,7 +83,16 @@ class Chain:
         self.genesis = genesis
         self.blobs = blobs
         self._storage = storage
-        self.rules = Rules(genesis.chain_id, genesis.params, verifier, self.load_weights, self._load_delta)
+        self.rules = Rules(
+            genesis.chain_id,
+            genesis.params,
+            verifier,
+            self.load_weights,
+            self._load_delta,
+            self._find_ancestor,
+        )
+        self._ancestors: dict[bytes, Ancestor]  # of the head that `_ancestors_of` names
+        self._ancestors_of = b""
         self.index = BlockIndex(genesis.chain_id)
         self._touched = False  # whether memory has left the database's last committed state
         self._open()
@@ -126,6 +135,7 @@ class Chain:
 
     def _load_head(self) -> None:
         self._state = State(self._storage.load_state())
+        self._ancestors = {}  # they look through a state that may have left the database's
         self.index.main = [self.genesis.chain_id, *(h for _, h in self._storage.iterate_main())]
 
     def _check_head(self) -> None:
@@ -187,6 +197,24 @@ class Chain:
         entry = self.index[block_hash]
         if not self.index.on_main(entry) or self.head.height - entry.height > JUDGE_DEPTH:
             raise CannotJudge(f"the state after {block_hash.hex()} is not at hand")
+        return self._look_back(entry)
+
+    def _find_ancestor(self, block_hash: bytes) -> Ancestor | None:
+        """Return a block of the main chain that a share of the next block may build on."""
+        entry = self.index.get(block_hash)
+        if entry is None or not self.index.on_main(entry):
+            return None
+        if self.head.height - entry.height > self.params.share_age:
+            return None
+        if self._ancestors_of != self.head.hash:
+            self._ancestors, self._ancestors_of = {}, self.head.hash
+        if block_hash not in self._ancestors:
+            state = self._look_back(entry)
+            self._ancestors[block_hash] = Ancestor(entry.height, entry.time_ms, entry.anchor_time_ms, state)
+        return self._ancestors[block_hash]
+
+    def _look_back(self, entry: Entry) -> Overlay:
+        """Return the state after a main-chain block: the undo of all later ones laid over the head's."""
         changes: dict[bytes, bytes | None] = {}
         for height in range(self.head.height, entry.height, -1):
             changes |= self._load_undo(self.index.main[height]).changes

@@ -26,6 +26,10 @@ class FalseTrial(InvalidTransaction):
     """A submission whose trial is not what a replay gives: wrong in every state, and it cost us a training run."""
 
 
+class FalseShare(InvalidTransaction):
+    """A share whose replay gives something else: wrong in every state, and it cost us a training run."""
+
+
 class InvalidBlock(LedgerError):
     """A block whose content breaks a rule for ever."""
 

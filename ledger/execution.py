@@ -9,13 +9,21 @@ from ledger.hashing import cid_of
 from ledger.jobspec import JobSpec, trial_seed
 from ledger.keys import address_of
 from ledger.lifecycle import round_cost
+from ledger.market import commit_update, reveal_update, spend_shares
 from ledger.records import Account, JobRecord, JobStatus, Reason, account_key
 from ledger.rules import Rules
 from ledger.sidecars import least_fee, read_spec
 from ledger.slots import round_at
 from ledger.state import Overlay
-from ledger.transactions import CancelJob, SubmitJob, Transaction, Transfer
-from ledger.work import TicketTask, WorkRefused
+from ledger.transactions import (
+    CancelJob,
+    CommitUpdate,
+    RevealUpdate,
+    SubmitJob,
+    Transaction,
+    Transfer,
+)
+from ledger.work import JobFacts, TicketTask, WorkRefused
 
 
 def apply_transaction(
@@ -40,6 +48,11 @@ def apply_transaction(
             _submit_job(state, tx, tx.body, height, rules, new_weights)
         case CancelJob():
             _cancel_job(state, sender, tx.body.job_id)
+        case CommitUpdate():
+            _charge(state, sender, commit_update(state, tx.sender, tx.body, height, rules))
+            spend_shares(state, tx.sender, tx.body, height, rules)
+        case RevealUpdate():
+            reveal_update(state, tx.sender, tx.body, height, rules.params)
     return tx.fee - burned
 
 
@@ -67,9 +80,9 @@ def _submit_job(
     if len(state.active_jobs()) >= params.max_jobs:
         raise InvalidTransaction(f"jobs: {params.max_jobs} are live already; one must end first")
     _charge(state, address_of(tx.sender), body.escrow)  # before the trial: who cannot pay makes nobody train
-    work, weights = _check_trial(spec, body, rules)
-    weights_cid = cid_of(weights)
-    new_weights[weights_cid] = weights
+    facts = _check_trial(spec, body, rules)
+    weights_cid = cid_of(facts.weights)
+    new_weights[weights_cid] = facts.weights
     state.put_job(
         tx.txid,
         JobRecord(
@@ -81,9 +94,11 @@ def _submit_job(
             first_round=round_at(tx.txid, height, params) + 1,
             escrow=body.escrow - lock,
             lock=lock,
-            work=work,
+            work=facts.work,
+            judging=facts.judging,
             version=0,
             weights=weights_cid,
+            previous=weights_cid,
             provenance=bytes(32),
             pending=(),
             sample_hash=b"",
@@ -97,8 +112,8 @@ def _submit_job(
     )
 
 
-def _check_trial(spec: JobSpec, body: SubmitJob, rules: Rules) -> tuple[int, bytes]:
-    """Return declared work and initial weights of a spec whose trial is as stated."""
+def _check_trial(spec: JobSpec, body: SubmitJob, rules: Rules) -> JobFacts:
+    """Return the facts of a spec whose trial is as stated."""
     params = rules.params
     try:
         facts = rules.verifier.inspect(spec)
@@ -120,7 +135,7 @@ def _check_trial(spec: JobSpec, body: SubmitJob, rules: Rules) -> tuple[int, byt
         raise FalseTrial(
             f"trial: the local rule did not lower the loss ({run.before} -> {run.after}); lower the rate"
         )
-    return facts.work, facts.weights
+    return facts
 
 
 def _cancel_job(state: Overlay, sender: bytes, job_id: bytes) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ledger.codec import decode, encode, read_bytes, read_list, read_str, read_uint
-from ledger.lifecycle import Settlement
+from ledger.codec import Encodable, decode, encode, read_bytes, read_list, read_str, read_uint
+from ledger.commitments import Commitment
+from ledger.settlement import Outcome, Settlement, UpdateResult
 
 MAX_RECORD_BYTES = 1 << 20
 LOSS_BYTES = 16
@@ -40,13 +41,32 @@ def encode_settlement(event: Settlement, tickets: tuple[TicketPlace, ...]) -> by
             *losses,
             *(event.sample_count, event.split_count, event.old_weights, event.new_weights),
             [[t.seed, t.height, t.block] for t in tickets],
+            *(event.update_scale, event.credit_base.to_bytes(LOSS_BYTES, "big")),
+            [_list_result(result) for result in event.updates],
         ]
     )
 
 
+def _list_result(result: UpdateResult) -> Encodable:
+    update, credit = result.update, result.credit
+    place: list[Encodable] = [
+        update.commitment,
+        update.miner,
+        update.shares,
+        update.bond,
+        update.prepaid,
+        update.size,
+    ]
+    size, sign = abs(credit).to_bytes(LOSS_BYTES, "big"), int(credit < 0)
+    return [*place, update.payload, str(result.outcome), size, sign, result.amount]
+
+
 def decode_settlement(height: int, block: bytes, data: bytes) -> SettlementRecord:
-    values = read_list(decode(data, MAX_RECORD_BYTES), "settlement", 12)
-    job_id, number, version, scale, before, after, split, samples, split_count, old, new, rows = values
+    values = read_list(decode(data, MAX_RECORD_BYTES), "settlement", 15)
+    job_id, number, version, scale, before, after, split, samples, split_count, old, new, rows, *market = (
+        values
+    )
+    update_scale, credit_base, updates = market
     tickets = tuple(_read_place(row) for row in read_list(rows, "tickets"))
     settlement = Settlement(
         job_id=read_bytes(job_id, "job", 32),
@@ -61,8 +81,29 @@ def decode_settlement(height: int, block: bytes, data: bytes) -> SettlementRecor
         split_count=read_uint(split_count, "split"),
         old_weights=read_bytes(old, "weights", 36),
         new_weights=read_bytes(new, "weights", 36),
+        update_scale=read_str(update_scale, "scale", 8),
+        credit_base=_read_loss(credit_base),
+        updates=tuple(_read_result(row) for row in read_list(updates, "updates")),
     )
     return SettlementRecord(settlement, height, block, tickets)
+
+
+def _read_result(row: object) -> UpdateResult:
+    values = read_list(row, "update", 11)
+    commitment, miner, shares, bond, prepaid, size, payload, outcome, credit, negative, amount = values
+    update = Commitment(
+        read_bytes(commitment, "commitment", 32),
+        read_bytes(miner, "miner", 20),
+        read_uint(shares, "shares"),
+        read_uint(bond, "bond"),
+        read_uint(prepaid, "prepaid"),
+        read_uint(size, "size"),
+        read_bytes(payload, "payload", limit=36),
+    )
+    signed = -_read_loss(credit) if read_uint(negative, "sign", 0, 1) else _read_loss(credit)
+    return UpdateResult(
+        update, Outcome(read_str(outcome, "outcome", 16)), signed, read_uint(amount, "amount")
+    )
 
 
 def _read_loss(value: object) -> int:

@@ -12,9 +12,9 @@ from ledger.errors import InvalidBlock, InvalidTransaction, LedgerError
 from ledger.execution import apply_transaction
 from ledger.keys import address_of
 from ledger.rules import Rules
-from ledger.sidecars import sidecars_of
+from ledger.sidecars import BlockRoom, sidecars_of, use_of
 from ledger.state import Overlay, State
-from ledger.transactions import SubmitJob, Transaction
+from ledger.transactions import RevealUpdate, SubmitJob, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +145,12 @@ class Mempool:
     def select(self, state: State, height: int) -> list[Transaction]:
         """Return transactions for a block at `height`: best fee a byte first, each sender's in order of nonce."""
         params, overlay = self._rules.params, Overlay(state)
-        room, sidecar_room = params.block_limit - 1024, params.sidecar_limit
+        room, special = params.block_limit - 1024, BlockRoom(params)
         chosen: list[Transaction] = []
         blocked: set[bytes] = set()
         for tx in self._in_order():
-            sidecar_bytes = sum(size for _, size in sidecars_of(tx, params))
-            if tx.sender in blocked or tx.size + 8 > room or sidecar_bytes > sidecar_room:
+            use = use_of(tx, params)
+            if tx.sender in blocked or tx.size + 8 > room or not special.has(use):
                 blocked.add(tx.sender)
                 continue
             trial = overlay.nested()
@@ -162,7 +162,7 @@ class Mempool:
             overlay.absorb(trial)
             chosen.append(tx)
             room -= tx.size + 8
-            sidecar_room -= sidecar_bytes
+            special.take(use)
         return chosen
 
     def _in_order(self) -> list[Transaction]:
@@ -215,4 +215,5 @@ class Mempool:
 
 
 def _rate_of(tx: Transaction) -> float:
-    return tx.fee / tx.size
+    """Units a byte; a reveal is paid by its commitment and cannot wait, so it goes first."""
+    return float("inf") if isinstance(tx.body, RevealUpdate) else tx.fee / tx.size

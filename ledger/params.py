@@ -54,6 +54,13 @@ class ChainParams:
     work_max: int  # the most declared work, in units
     future_intervals: int  # how far a header's time may be ahead of a node's clock
     versions_kept: int  # weights of a job that nodes keep
+    share_factor: int  # of the threshold: what a share must be under
+    share_age: int  # heights after its own at which a share can be used
+    update_shares: int  # the most shares of one update
+    block_shares: int  # the most shares of one block: each is a replay
+    payload_limit: int  # bytes, all payloads that a block reveals
+    bond_divisor: int
+    judging_fee: int  # units for 2^24 multiply-adds of an evaluation
 
 
 LOCAL = ChainParams(
@@ -91,6 +98,13 @@ LOCAL = ChainParams(
     work_max=8,
     future_intervals=4,
     versions_kept=20,
+    share_factor=16,
+    share_age=16,
+    update_shares=16,
+    block_shares=4,
+    payload_limit=256 * KIB,
+    bond_divisor=32,
+    judging_fee=COIN // 100,
 )
 REGTEST = dataclasses.replace(LOCAL, name="regtest", start_target=MAX_TARGET, fixed_target=1)
 MAINNET = dataclasses.replace(
@@ -110,6 +124,9 @@ MAINNET = dataclasses.replace(
     rent=COIN,
     work_min_den=2,
     work_max=2,
+    share_age=64,
+    block_shares=16,
+    payload_limit=512 * KIB,
 )
 TESTNET = dataclasses.replace(MAINNET, name="testnet", address_prefix="tgc")
 
@@ -117,7 +134,7 @@ PRESETS = {params.name: params for params in (LOCAL, REGTEST, TESTNET, MAINNET)}
 FIELD_NAMES = tuple(field.name for field in dataclasses.fields(ChainParams))
 DIVISORS = frozenset(
     {"interval_ms", "half_life_blocks", "round_length", "heartbeat_every", "offslot_divisor"}
-    | {"slot_cap_den", "halving_blocks", "work_min_den", "draw_window"}
+    | {"slot_cap_den", "halving_blocks", "work_min_den", "draw_window", "bond_divisor"}
 )
 
 

@@ -112,8 +112,10 @@ class JobRecord:
     escrow: int
     lock: int
     work: int
+    judging: int  # multiply-adds of one loss evaluation on a settlement's sample
     version: int
     weights: bytes
+    previous: bytes  # weights before the last settlement that moved them
     provenance: bytes
     pending: tuple[PendingRound, ...]
     sample_hash: bytes
@@ -137,8 +139,10 @@ class JobRecord:
                 self.escrow,
                 self.lock,
                 self.work,
+                self.judging,
                 self.version,
                 self.weights,
+                self.previous,
                 self.provenance,
                 pending,
                 self.sample_hash,
@@ -167,7 +171,7 @@ class JobRecord:
 
 
 def decode_job(data: bytes) -> JobRecord:
-    v = read_list(decode(data, MAX_RECORD_BYTES), "job", 20)
+    v = read_list(decode(data, MAX_RECORD_BYTES), "job", 22)
 
     def uint(position: int, name: str) -> int:
         return read_uint(v[position], name)
@@ -182,17 +186,19 @@ def decode_job(data: bytes) -> JobRecord:
         escrow=uint(6, "escrow"),
         lock=uint(7, "lock"),
         work=uint(8, "work"),
-        version=uint(9, "version"),
-        weights=read_bytes(v[10], "weights", 36),
-        provenance=read_bytes(v[11], "provenance", 32),
-        pending=tuple(_decode_pending(row) for row in read_list(v[12], "pending")),
-        sample_hash=read_bytes(v[13], "sample_hash", limit=32),
-        drawn=uint(14, "drawn"),
-        lost=int.from_bytes(read_bytes(v[15], "lost", 8), "big"),
-        stall=uint(16, "stall"),
-        suspended_until=uint(17, "suspended_until"),
-        first_loss=uint(18, "first_loss"),
-        last_losses=tuple(read_uint(x, "last_losses") for x in read_list(v[19], "last_losses")),
+        judging=uint(9, "judging"),
+        version=uint(10, "version"),
+        weights=read_bytes(v[11], "weights", 36),
+        previous=read_bytes(v[12], "previous", 36),
+        provenance=read_bytes(v[13], "provenance", 32),
+        pending=tuple(_decode_pending(row) for row in read_list(v[14], "pending")),
+        sample_hash=read_bytes(v[15], "sample_hash", limit=32),
+        drawn=uint(16, "drawn"),
+        lost=int.from_bytes(read_bytes(v[17], "lost", 8), "big"),
+        stall=uint(18, "stall"),
+        suspended_until=uint(19, "suspended_until"),
+        first_loss=uint(20, "first_loss"),
+        last_losses=tuple(read_uint(x, "last_losses") for x in read_list(v[21], "last_losses")),
     )
 
 

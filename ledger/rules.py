@@ -6,7 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ledger.params import ChainParams
+from ledger.state import Overlay
 from ledger.work import WorkVerifier
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A block that what is checked builds on: what the rules of its children look at."""
+
+    height: int
+    time_ms: int
+    anchor_time_ms: int  # of the branch's anchor block
+    state: Overlay  # after the block
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +29,6 @@ class Rules:
     verifier: WorkVerifier
     load_weights: Callable[[bytes], bytes]  # by CID
     load_delta: Callable[[bytes], bytes]  # by ticket seed
+    find_ancestor: Callable[
+        [bytes], Ancestor | None
+    ]  # by hash; None if it is not one, or too old for a share

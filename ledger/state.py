@@ -9,10 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ledger.codec import MAX_AMOUNT
+from ledger.commitments import (
+    Commitments,
+    commitments_key,
+    decode_commitments,
+    decode_spent,
+    encode_commitments,
+    encode_spent,
+    spent_key,
+)
 from ledger.errors import InvalidBlock
 from ledger.records import (
     ACCOUNT,
     ACTIVE,
+    COMMITMENT,
     IMMATURE,
     JOB,
     SUPPLY_KEY,
@@ -165,6 +175,29 @@ class Overlay:
                 found.append((job_id, record))
         return found
 
+    # updates
+
+    def get_commitments(self, job_id: bytes, round_number: int) -> Commitments:
+        data = self.get(commitments_key(job_id, round_number))
+        return decode_commitments(data) if data is not None else ()
+
+    def put_commitments(self, job_id: bytes, round_number: int, commitments: Commitments) -> None:
+        """Write the commitments of a round; none removes the entry."""
+        value = encode_commitments(commitments) if commitments else None
+        self.put(commitments_key(job_id, round_number), value)
+
+    def get_spent(self, height: int) -> tuple[bytes, ...]:
+        """Return the seeds of the spent shares of a height."""
+        data = self.get(spent_key(height))
+        return decode_spent(data) if data is not None else ()
+
+    def spend_share(self, height: int, seed: bytes) -> None:
+        self.put(spent_key(height), encode_spent((*self.get_spent(height), seed)))
+
+    def forget_spent(self, height: int) -> None:
+        if height > 0 and self.get(spent_key(height)) is not None:
+            self.put(spent_key(height), None)
+
 
 def add_amounts(a: int, b: int) -> int:
     if a + b > MAX_AMOUNT:
@@ -173,7 +206,7 @@ def add_amounts(a: int, b: int) -> int:
 
 
 def check_supply(entries: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raise InvalidBlock unless balances + immature + escrows + locks = issued - burned."""
+    """Raise InvalidBlock unless balances, immature, escrows, locks, bonds, prepaid add up to issued - burned."""
     held, supply = 0, Supply()
     for key, value in entries:
         if key[0] == ACCOUNT:
@@ -183,6 +216,8 @@ def check_supply(entries: Iterable[tuple[bytes, bytes]]) -> None:
         elif key[0] == JOB:
             record = decode_job(value)
             held += record.escrow + record.lock
+        elif key[0] == COMMITMENT:
+            held += sum(c.bond + c.prepaid for c in decode_commitments(value))
         elif key == SUPPLY_KEY:
             supply = decode_supply(value)
     if held != supply.issued - supply.burned:

@@ -197,6 +197,10 @@ class Storage:
 
     # history
 
+    def find_replacement(self, cid: bytes) -> bytes | None:
+        """Return the hash of a main-chain block whose settlement replaced these weights."""
+        return self._one("SELECT block FROM settlements WHERE replaced = ? LIMIT 1", cid)
+
     def put_settlement(
         self, job_id: bytes, height: int, block_hash: bytes, data: bytes, replaced: bytes | None
     ) -> None:

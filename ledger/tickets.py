@@ -9,6 +9,7 @@ from ledger.blocks import HEARTBEAT, Header
 from ledger.difficulty import threshold
 from ledger.errors import InvalidHeader
 from ledger.lifecycle import load_spec
+from ledger.params import MAX_TARGET
 from ledger.records import JobRecord
 from ledger.rules import Rules
 from ledger.slots import draw_job
@@ -16,8 +17,11 @@ from ledger.state import Overlay
 from ledger.work import TicketRun, TicketTask
 
 
-def check_ticket_claim(state: Overlay, header: Header, rules: Rules) -> None:
-    """Raise InvalidHeader unless job, losses and ticket are such that a correct replay makes a valid header."""
+def check_ticket_claim(state: Overlay, header: Header, rules: Rules, factor: int = 1) -> None:
+    """Raise InvalidHeader unless job, losses and ticket are such that a correct replay makes a valid header.
+
+    A share's ticket may be up to `factor` times the threshold.
+    """
     work, params = header.work, rules.params
     drawn = draw_job(state, work.parent, work.height, params)
     if work.job_id not in (HEARTBEAT, drawn):
@@ -27,6 +31,7 @@ def check_ticket_claim(state: Overlay, header: Header, rules: Rules) -> None:
         raise InvalidHeader(f"ticket: loss did not fall ({header.before} before, {header.after} after)")
     offslot = drawn is not None and work.job_id == HEARTBEAT
     limit = threshold(work.target, _declared_work(state, work.job_id, rules), offslot, params)
+    limit = min(MAX_TARGET, limit * factor)
     if header.ticket >= limit:
         raise InvalidHeader(f"ticket: {header.ticket:x} is not under its threshold {limit:x}")
 

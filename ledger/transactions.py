@@ -8,12 +8,13 @@ from typing import ClassVar, TypeAlias
 
 from ledger.codec import MAX_AMOUNT, Encodable, decode, encode, read_bytes, read_list, read_uint
 from ledger.errors import DecodeError
-from ledger.hashing import HASH_BYTES, tagged_hash
+from ledger.hashing import HASH_BYTES, read_cid, tagged_hash
 from ledger.keys import ADDRESS_BYTES, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, KeyPair, address_of, verify
 from ledger.params import ChainParams
 
 MAX_MEMO_BYTES = 64
 LOSS_BYTES = 16  # a sum of losses is a u128
+SHARE_BYTES = 286  # a header that need not win
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,39 @@ class CancelJob:
         return [self.job_id]
 
 
-Body: TypeAlias = Transfer | SubmitJob | CancelJob
+@dataclass(frozen=True, slots=True)
+class CommitUpdate:
+    """Commit to an update of a job's round, with the training runs that are its weight."""
+
+    kind: ClassVar[int] = 4
+    job_id: bytes
+    round: int
+    commitment: bytes
+    size: int  # bytes of the payload
+    shares: tuple[bytes, ...]  # headers of 286 bytes, not decoded
+
+    def to_list(self) -> list[Encodable]:
+        """Return the fields as encoded."""
+        return [self.job_id, self.round, self.commitment, self.size, list(self.shares)]
+
+
+@dataclass(frozen=True, slots=True)
+class RevealUpdate:
+    """Publish the payload of the sender's update."""
+
+    kind: ClassVar[int] = 5
+    job_id: bytes
+    round: int
+    payload: bytes  # CID
+    size: int
+    salt: bytes
+
+    def to_list(self) -> list[Encodable]:
+        """Return the fields as encoded."""
+        return [self.job_id, self.round, self.payload, self.size, self.salt]
+
+
+Body: TypeAlias = Transfer | SubmitJob | CancelJob | CommitUpdate | RevealUpdate
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +169,13 @@ def _read_body(kind: int, value: object, params: ChainParams) -> Body:
     if kind == CancelJob.kind:
         (job_id,) = read_list(value, "cancel_job", 1)
         return CancelJob(read_bytes(job_id, "job id", HASH_BYTES))
+    if kind == CommitUpdate.kind:
+        return _read_commit_update(value, params)
+    if kind == RevealUpdate.kind:
+        return _read_reveal_update(value, params)
     raise DecodeError(
-        f"transaction kind: expected 1 (transfer), 2 (submit_job) or 3 (cancel_job), got {kind}"
+        "transaction kind: expected 1 (transfer), 2 (submit_job), 3 (cancel_job), 4 (commit_update) or"
+        f" 5 (reveal_update), got {kind}"
     )
 
 
@@ -158,6 +196,31 @@ def _read_submit_job(value: object, params: ChainParams) -> SubmitJob:
         digest=read_bytes(digest, "trial digest", HASH_BYTES),
         before=_read_loss(before, "trial before"),
         after=_read_loss(after, "trial after"),
+    )
+
+
+def _read_commit_update(value: object, params: ChainParams) -> CommitUpdate:
+    job_id, number, commitment, size, shares = read_list(value, "commit_update", 5)
+    items = read_list(shares, "shares", limit=params.update_shares)
+    if not items:
+        raise DecodeError(f"shares: expected 1 to {params.update_shares}, got none")
+    return CommitUpdate(
+        job_id=read_bytes(job_id, "job id", HASH_BYTES),
+        round=read_uint(number, "round", 0, MAX_AMOUNT),
+        commitment=read_bytes(commitment, "commitment", HASH_BYTES),
+        size=read_uint(size, "payload size", 1, params.payload_limit),
+        shares=tuple(read_bytes(item, "share", SHARE_BYTES) for item in items),
+    )
+
+
+def _read_reveal_update(value: object, params: ChainParams) -> RevealUpdate:
+    job_id, number, payload, size, salt = read_list(value, "reveal_update", 5)
+    return RevealUpdate(
+        job_id=read_bytes(job_id, "job id", HASH_BYTES),
+        round=read_uint(number, "round", 0, MAX_AMOUNT),
+        payload=read_cid(payload, "payload CID"),
+        size=read_uint(size, "payload size", 1, params.payload_limit),
+        salt=read_bytes(salt, "salt", HASH_BYTES),
     )
 
 

@@ -12,20 +12,24 @@ from ledger.blocks import HEARTBEAT, Block, Header
 from ledger.errors import InvalidBlock, InvalidTransaction
 from ledger.execution import apply_transaction
 from ledger.genesis import Genesis
+from ledger.hashing import cid_of
 from ledger.keys import address_of
 from ledger.lifecycle import (
     Boundary,
-    Settlement,
     apply_boundary,
-    apply_settlement,
-    get_due_round,
     load_spec,
-    make_settle_task,
-    reaches_target,
 )
 from ledger.params import ChainParams
 from ledger.records import JobRecord, JobStatus
 from ledger.rules import Rules
+from ledger.settlement import (
+    Settlement,
+    apply_settlement,
+    get_due_round,
+    make_settle_task,
+    pay_updates,
+    reaches_target,
+)
 from ledger.sidecars import list_sidecars
 from ledger.slots import draw_job, is_boundary, job_height, round_at
 from ledger.state import Overlay, State, add_amounts
@@ -69,11 +73,12 @@ def apply_block(state: Overlay, block: Block, run: TicketRun, rules: Rules) -> B
     effects = BlockEffects(run)
     drawn = draw_job(state, header.work.parent, header.work.height, rules.params)
     _mature_income(state, header.work.height)
+    state.forget_spent(header.work.height - 1 - rules.params.share_age)
     if drawn is not None:
         _pay_draw(state, drawn, header, rules.params)
     fees = _apply_transactions(state, block, rules, effects)
     _append_ticket(state, header, rules.params)
-    _apply_boundaries(state, header, rules, effects)
+    fees += _apply_boundaries(state, header, rules, effects)
     _pay_miner(state, header, fees, rules.params)
     return effects
 
@@ -118,31 +123,40 @@ def _append_ticket(state: Overlay, header: Header, params: ChainParams) -> None:
         state.put_job(job_id, record)
 
 
-def _apply_boundaries(state: Overlay, header: Header, rules: Rules, effects: BlockEffects) -> None:
-    params, height = rules.params, header.work.height
+def _apply_boundaries(state: Overlay, header: Header, rules: Rules, effects: BlockEffects) -> int:
+    """Settle what is due and change the jobs' status; return what their judgement earns the miner."""
+    params, height, fees = rules.params, header.work.height, 0
     for job_id, record in state.active_jobs():
         if job_height(job_id, height, params) % params.round_length == params.sample_delay:
             state.put_job(job_id, replace(record, sample_hash=header.hash))
         elif is_boundary(job_id, height, params):
-            state.put_job(job_id, _end_round(state, job_id, record, height, rules, effects))
+            at = Boundary(job_id, load_spec(record, params), height, params)
+            record, reached, earned = _settle_due(state, at, record, rules, effects)
+            fees += earned
+            state.put_job(job_id, apply_boundary(state, at, replace(record, sample_hash=b""), reached))
+    return fees
 
 
-def _end_round(
-    state: Overlay, job_id: bytes, record: JobRecord, height: int, rules: Rules, effects: BlockEffects
-) -> JobRecord:
-    spec = load_spec(record, rules.params)
-    due = get_due_round(job_id, record, height, rules.params)
-    reached = False
-    if due is not None:
-        weights = effects.weights.get(record.weights) or rules.load_weights(record.weights)
-        deltas = tuple(rules.load_delta(seed) for seed, _ in due.tickets)
-        settled = rules.verifier.settle(make_settle_task(job_id, record, spec, weights, deltas))
-        record, event = apply_settlement(job_id, record, due, settled)
-        effects.weights[record.weights] = settled.weights
-        effects.settlements.append(event)
-        reached = reaches_target(record, spec, event)
-    record = replace(record, sample_hash=b"")
-    return apply_boundary(state, Boundary(job_id, spec, height, rules.params), record, reached)
+def _settle_due(
+    state: Overlay, at: Boundary, record: JobRecord, rules: Rules, effects: BlockEffects
+) -> tuple[JobRecord, bool, int]:
+    """Settle the round that is due, if one is; return the record, whether the target is reached, and judging fees."""
+    due = get_due_round(state, at.job_id, record, at.height, at.params)
+    if due is None:
+        return record, False, 0
+    settled = None
+    if due.tickets or due.revealed:
+
+        def load_weights(cid: bytes) -> bytes:
+            return effects.weights.get(cid) or rules.load_weights(cid)
+
+        task = make_settle_task(at.job_id, record, at.spec, due, load_weights, rules.load_delta)
+        settled = rules.verifier.settle(task)
+        effects.weights[cid_of(settled.weights)] = settled.weights
+    record, event = apply_settlement(at.job_id, record, at.spec, due, settled)
+    effects.settlements.append(event)
+    fees = pay_updates(state, event, at.height, at.params)
+    return record, reaches_target(record, at.spec, event), fees
 
 
 def _pay_miner(state: Overlay, header: Header, fees: int, params: ChainParams) -> None:

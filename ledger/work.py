@@ -14,9 +14,13 @@ from ledger.jobspec import JobSpec
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """What the objective says about a spec: declared work of a run, initial weights, sizes of the splits."""
+    """What the objective says about a spec: declared work of a run, initial weights, sizes of the splits.
+
+    `judging` is the multiply-adds of one loss evaluation on a settlement's sample.
+    """
 
     work: int
+    judging: int
     weights: bytes
     train_count: int
     judge_count: int
@@ -43,21 +47,38 @@ class TicketRun:
 
 
 @dataclass(frozen=True, slots=True)
+class RevealedUpdate:
+    """An update to judge: where its payload lies, the size it must have, and its weight in shares."""
+
+    payload: bytes  # CID
+    size: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
 class SettleTask:
-    """Merge `deltas` onto `weights` by a line search on the sample drawn from `sample_seed`."""
+    """Merge tickets' `deltas`, then `updates` (in their order), onto `weights` (docs/protocol.md, section 10).
+
+    `previous` are the weights before the last settlement that moved them, empty where none did. `sample_seeds` are
+    those of samples 1 (tickets), 2 (updates) and 3 (credits).
+    """
 
     spec: JobSpec
     weights: bytes
+    previous: bytes
     deltas: tuple[bytes, ...]
-    sample_seed: bytes
+    updates: tuple[RevealedUpdate, ...]
+    sample_seeds: tuple[bytes, bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """Outcome of a settlement.
 
-    `loss_before` and `loss_after` are sums over `sample_count` samples at scale 0 and at the winning scale (text,
-    "1/2"); `split_loss` over `split_count` samples is the whole judging split where it is small enough, else (0, 0).
+    Losses are sums over `sample_count` samples: `loss_before` of the weights in the first line search, `loss_after` of
+    the winner of the last; all three are 0 where none was made. The scales are text ("1/2"), empty where there was
+    nothing to scale; `split_loss` over `split_count` samples is the whole judging split where it is small enough, else
+    (0, 0). `credits` has an entry for each update, None for a void one; `credit_base` is the loss before them.
     """
 
     weights: bytes
@@ -67,6 +88,9 @@ class Settled:
     sample_count: int
     split_loss: int
     split_count: int
+    update_scale: str = ""
+    credits: tuple[int | None, ...] = ()
+    credit_base: int = 0
 
 
 class WorkRefused(Exception):

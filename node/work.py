@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from ledger.errors import LedgerError
 from ledger.jobspec import JobSpec
 from ledger.work import JobFacts, Settled, SettleTask, TicketRun, TicketTask, WorkRefused
-from training.engine import Engine, Task
+from training.engine import Engine, Task, Update
 from training.errors import BlobRefused, TaskRefused
 
 CACHED_RUNS = 64
 CACHED_RUN_BYTES = 64 << 20  # weights and deltas of the cached runs together
 CACHED_FACTS = 16  # of at most 8 MiB of initial weights each
 TASK_FIELDS = tuple(Task.__dataclass_fields__)  # a spec has fields of the same names
+SETTLED_FIELDS = tuple(Settled.__dataclass_fields__)  # the engine's result has fields of the same names
 
 
 def task_of(spec: JobSpec) -> Task:
@@ -52,7 +53,7 @@ class EngineVerifier:
         if facts is None:
             with _refusals(WorkRefused):
                 found = self.engine.inspect(task_of(spec))
-            facts = JobFacts(found.work, found.weights, found.train_count, found.judge_count)
+            facts = JobFacts(found.work, found.judging, found.weights, found.train_count, found.judge_count)
             self._facts[spec] = facts
             while len(self._facts) > CACHED_FACTS:
                 self._facts.popitem(last=False)
@@ -70,18 +71,13 @@ class EngineVerifier:
         return run
 
     def settle(self, task: SettleTask) -> Settled:
-        """Merge a round's deltas."""
+        """Merge a round's deltas and updates."""
+        updates = [Update(u.payload, u.size, u.weight) for u in task.updates]
         with _refusals(LedgerError):
-            done = self.engine.settle(task_of(task.spec), task.weights, task.deltas, task.sample_seed)
-        return Settled(
-            weights=done.weights,
-            scale=done.scale,
-            loss_before=done.losses[-1],  # at scale 0
-            loss_after=done.losses[done.scale_index],
-            sample_count=done.sample_count,
-            split_loss=done.split_loss,
-            split_count=done.split_count,
-        )
+            done = self.engine.settle(
+                task_of(task.spec), task.weights, task.deltas, task.sample_seeds, task.previous, updates
+            )
+        return Settled(**{name: getattr(done, name) for name in SETTLED_FIELDS})
 
     def _train(self, task: TicketTask) -> TicketRun:
         if task.spec is None:

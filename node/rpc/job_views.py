@@ -14,9 +14,10 @@ from ledger.errors import LedgerError
 from ledger.hashing import cid_text
 from ledger.history import SettlementRecord
 from ledger.jobspec import JobSpec, decode_spec
-from ledger.lifecycle import Settlement, load_spec
+from ledger.lifecycle import load_spec
 from ledger.mempool import Mempool
 from ledger.records import JOB, JobRecord, JobStatus, Reason
+from ledger.settlement import Settlement
 from ledger.slots import round_at
 from ledger.state import Overlay
 from ledger.transactions import SubmitJob, Transaction

@@ -12,7 +12,7 @@ from ledger.blocks import HEARTBEAT, Block, Header
 from ledger.chain import Chain
 from ledger.difficulty import expected_runs, threshold
 from ledger.errors import DecodeError
-from ledger.hashing import HASH_BYTES
+from ledger.hashing import HASH_BYTES, cid_text
 from ledger.jobspec import JobSpec, decode_spec
 from ledger.keys import address_of, address_text, parse_address
 from ledger.lifecycle import load_spec
@@ -20,7 +20,14 @@ from ledger.mempool import Mempool
 from ledger.records import JobRecord
 from ledger.slots import draw_job, drawable
 from ledger.state import Overlay
-from ledger.transactions import CancelJob, SubmitJob, Transaction, Transfer
+from ledger.transactions import (
+    CancelJob,
+    CommitUpdate,
+    RevealUpdate,
+    SubmitJob,
+    Transaction,
+    Transfer,
+)
 from node.rpc.problems import ApiProblem
 
 Json = dict[str, Any]  # Any: a JSON object, documented field by field in docs/api.md
@@ -29,7 +36,13 @@ LOSS_UNIT = 2**-40
 HEARTBEAT_SHARD = 16  # samples of a heartbeat's run: docs/protocol.md, section 9.4
 HEARTBEAT_TITLE = "heartbeat"
 MIN_HASH_PREFIX = 6
-KIND_NAMES = {Transfer.kind: "transfer", SubmitJob.kind: "submit_job", CancelJob.kind: "cancel_job"}
+KIND_NAMES = {
+    Transfer.kind: "transfer",
+    SubmitJob.kind: "submit_job",
+    CancelJob.kind: "cancel_job",
+    CommitUpdate.kind: "commit_update",
+    RevealUpdate.kind: "reveal_update",
+}
 
 
 def show_text(text: str) -> str:
@@ -301,3 +314,9 @@ def show_transaction_body(chain: Chain, tx: Transaction) -> Json:
             return shown | {"job": tx.txid.hex(), "title": title, "escrow": str(escrow)}
         case CancelJob(job_id):
             return shown | {"job": job_id.hex()}
+        case CommitUpdate(job_id, number, commitment, size, shares):
+            entry = {"commitment": commitment.hex(), "payload_bytes": size, "shares": len(shares)}
+            return shown | {"job": job_id.hex(), "round": number} | entry
+        case RevealUpdate(job_id, number, payload, size):
+            entry = {"payload": cid_text(payload), "payload_bytes": size}
+            return shown | {"job": job_id.hex(), "round": number} | entry

@@ -24,7 +24,8 @@ from ledger.work import JobFacts, Settled, SettleTask, TicketRun, TicketTask, Wo
 from node.threads import use_one_thread
 from node.worker.mining import encode_mining
 from node.worker.process import WorkerGone, WorkerProcess
-from node.worker.wire import Frame
+from node.worker.settling import decode_settled, encode_settle_task
+from node.worker.wire import Frame, pack_frame
 
 CALL_TIMEOUT_S = 60.0
 PREPARE_TIMEOUT_S = 120.0
@@ -197,14 +198,11 @@ class WorkerClient:
         self._runs.put(key, run)
 
     def settle(self, task: SettleTask) -> Settled:
-        spec = encode_spec(task.spec)
-        key = tagged_hash("cache/settle", b"".join((spec, task.weights, task.sample_seed, *task.deltas)))
+        arguments = encode_settle_task(task)
+        key = tagged_hash("cache/settle", pack_frame(arguments))
         settled = self._settled.get(key)
         if settled is None:
-            arguments = [spec, task.weights, list(task.deltas), task.sample_seed]
-            weights, scale, before, after, count, split, split_count = self._call("settle", arguments)
-            losses = (int.from_bytes(before, "big"), int.from_bytes(after, "big"))
-            settled = Settled(weights, scale, *losses, count, int.from_bytes(split, "big"), split_count)
+            settled = decode_settled(self._call("settle", arguments))
             self._settled.put(key, settled)
         return settled
 

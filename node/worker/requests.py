@@ -8,11 +8,13 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ledger.jobspec import JobSpec, decode_spec, encode_spec, trial_seed
 from ledger.params import ChainParams
-from ledger.work import SettleTask, TicketTask, WorkRefused
+from ledger.work import TicketTask, WorkRefused
 from node.work import EngineVerifier, task_of
+from node.worker.settling import decode_settle_task, encode_settled
 from node.worker.wire import Frame
 
 LOSS_BYTES = 16
@@ -41,24 +43,15 @@ class Requests:
 
     def _inspect(self, spec: bytes) -> Frame:
         facts = self._verifier.inspect(self._spec(spec))
-        return [facts.work, facts.weights, facts.train_count, facts.judge_count]
+        return [facts.work, facts.judging, facts.weights, facts.train_count, facts.judge_count]
 
     def _run(self, seed: bytes, parent: bytes, spec: bytes, weights: bytes) -> Frame:
         task = TicketTask(seed, parent, self._spec(spec) if spec else None, weights)
         run = self._verifier.run(task)
         return [run.digest, _loss(run.before), _loss(run.after), run.delta]
 
-    def _settle(self, spec: bytes, weights: bytes, deltas: list[bytes], sample_seed: bytes) -> Frame:
-        done = self._verifier.settle(SettleTask(self._spec(spec), weights, tuple(deltas), sample_seed))
-        losses = [_loss(done.loss_before), _loss(done.loss_after)]
-        return [
-            done.weights,
-            done.scale,
-            *losses,
-            done.sample_count,
-            _loss(done.split_loss),
-            done.split_count,
-        ]
+    def _settle(self, *arguments: Any) -> Frame:  # Any: read by decode_settle_task
+        return encode_settled(self._verifier.settle(decode_settle_task(list(arguments), self._params)))
 
     def _prepare(self, toml: str, data_name: str, data: bytes, sidecar_limit: int) -> Frame:
         """Prepare a job file and try its rule; the data blob need not be in the store yet."""

@@ -17,9 +17,15 @@ READ_BYTES = 1 << 20
 Frame = list[Any]  # Any: whatever MessagePack holds; each message names its fields where it is read
 
 
+def pack_frame(frame: Frame) -> bytes:
+    """Return a frame's bytes without their length."""
+    body: bytes = msgpack.packb(frame)
+    return body
+
+
 def write_frame(descriptor: int, frame: Frame) -> None:
     """Write one frame whole; BrokenPipeError if the other end is gone."""
-    body = msgpack.packb(frame)
+    body = pack_frame(frame)
     data = memoryview(len(body).to_bytes(HEAD_BYTES, "big") + body)
     while data:
         data = data[os.write(descriptor, data) :]

@@ -13,6 +13,7 @@ from ledger.genesis import LOCAL_ALLOCATION, Genesis, local_accounts
 from ledger.hashing import cid_of, tagged_hash
 from ledger.jobspec import JobSpec, encode_spec, trial_seed
 from ledger.keys import KeyPair
+from ledger.lifecycle import load_spec
 from ledger.params import COIN, REGTEST, ChainParams
 from ledger.records import Account, JobRecord, Supply
 from ledger.slots import draw_job
@@ -114,6 +115,9 @@ class ChainBuilder:
         record = self.view.get_job(job_id)
         assert record is not None
         return record
+
+    def chain_spec(self, job_id: bytes) -> JobSpec:
+        return load_spec(self.job(job_id), self.params)
 
     def supply(self) -> Supply:
         return self.view.get_supply()

@@ -1,10 +1,20 @@
 """One fixed example of each record, for tests and vectors."""
 
 from ledger.blocks import HEARTBEAT, VERSION, Block, Header, WorkHeader, sign_header, tx_root_of
+from ledger.commitments import make_commitment
 from ledger.genesis import local_accounts, local_genesis
 from ledger.hashing import cid_of, tagged_hash
 from ledger.jobspec import JobSpec, encode_spec
-from ledger.transactions import Body, CancelJob, SubmitJob, Transaction, Transfer, sign_transaction
+from ledger.transactions import (
+    Body,
+    CancelJob,
+    CommitUpdate,
+    RevealUpdate,
+    SubmitJob,
+    Transaction,
+    Transfer,
+    sign_transaction,
+)
 
 SEED = "vectors"
 GENESIS = local_genesis(SEED)
@@ -39,10 +49,33 @@ SUBMISSION = SubmitJob(
     before=2**70,
     after=2**69 + 12345,
 )
+JOB_ID = tagged_hash("gc/test", b"job")
+PAYLOAD, SALT = cid_of(b"payload"), tagged_hash("gc/test", b"salt")
+COMMITMENT = make_commitment(ALICE.public, JOB_ID, 7, PAYLOAD, SALT)
+SHARE = Header(
+    WorkHeader(
+        version=VERSION,
+        height=6,
+        parent=tagged_hash("gc/test", b"parent of a share"),
+        time_ms=1_800_000_000_000,
+        miner=ALICE.public,
+        target=2**247,
+        job_id=JOB_ID,
+        tx_root=bytes(32),
+        tx_count=0,
+        state_root=bytes(32),
+        nonce=11,
+    ),
+    digest=tagged_hash("gc/test", b"digest of a share"),
+    before=2**60,
+    after=2**59,
+)
 BODIES: tuple[Body, ...] = (
     Transfer(to=BOB.address, amount=123_456_789, memo=b"thanks"),
     SUBMISSION,
-    CancelJob(job_id=tagged_hash("gc/test", b"job")),
+    CancelJob(job_id=JOB_ID),
+    CommitUpdate(job_id=JOB_ID, round=7, commitment=COMMITMENT, size=2**15, shares=(SHARE.encode(),) * 2),
+    RevealUpdate(job_id=JOB_ID, round=7, payload=PAYLOAD, size=2**15, salt=SALT),
 )
 TRANSACTIONS: tuple[Transaction, ...] = tuple(
     sign_transaction(ALICE, CHAIN_ID, nonce, 1000 + nonce, body) for nonce, body in enumerate(BODIES)

@@ -215,8 +215,10 @@ def test_reorganisation_deeper_than_the_versions_kept_restores_weights(tmp_path:
     job = builder.open_job()
     builder.mine_to(64)
     versions = [s.settlement.new_weights for s in builder.chain.list_settlements(job)]
+    assert builder.storage.get_weights(versions[0]) is None
+    assert cid_of(builder.chain.load_weights(versions[0])) == versions[0]  # step by step back
     with pytest.raises(LedgerError, match="not kept"):
-        builder.chain.load_weights(versions[0])
+        builder.chain.load_weights(cid_of(b"no version"))
     other = builder.fork(14)
     _grow(other, 66, random.Random(5))
     for height in range(15, 67):

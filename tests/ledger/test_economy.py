@@ -142,7 +142,7 @@ def test_refund_matures_like_a_coinbase_and_the_lock_is_burned(builder: ChainBui
 def test_job_closes_when_its_escrow_cannot_carry_a_round(builder: ChainBuilder) -> None:
     budget = 7 * COIN
     spec = make_spec(burn=COIN, budget=budget)
-    round_cost = 6 * COIN + REGTEST.rent + budget
+    round_cost = 6 * COIN + REGTEST.rent + 2 * budget
     job = builder.open_job(spec, escrow=50 * COIN + round_cost + COIN)
     while builder.job(job).status is JobStatus.LIVE:
         before = builder.job(job)

@@ -40,8 +40,10 @@ RECORD = JobRecord(
     escrow=123_456_789,
     lock=2_500_000_000,
     work=2**24 + 5,
+    judging=3 * 2**23,
     version=3,
     weights=cid_of(b"weights"),
+    previous=cid_of(b"previous"),
     provenance=tagged_hash("gc/test", b"provenance"),
     pending=(
         PendingRound(7, ((tagged_hash("gc/test", b"s1"), tagged_hash("gc/test", b"d1")),)),
@@ -107,7 +109,7 @@ def test_damaged_records_are_refused() -> None:
             decode_job(data[:cut])
     values: list[Encodable] = [b"\0" * 20, b"", 0, 9]
     with pytest.raises(DecodeError, match="status"):
-        decode_job(encode([*values, *range(16)]))
+        decode_job(encode([*values, *range(18)]))
     with pytest.raises(DecodeError):
         decode_account(encode([1]))
     with pytest.raises(DecodeError):

@@ -113,7 +113,7 @@ def test_rounds_start_two_versions_back_and_merge_onto_the_last(builder: ChainBu
             assert cid_of(tasks[-1].weights) == after_round[settled - 1]
             assert len(tasks[-1].deltas) == len(tickets[settled])
             seed = sample_hashes[settled] + job + b"\x01"
-            assert tasks[-1].sample_seed == tagged_hash("gc/sample", seed)
+            assert tasks[-1].sample_seeds[0] == tagged_hash("gc/sample", seed)
             seeds = b"".join(tickets[settled])
             chained = provenance + settled.to_bytes(8, "big") + seeds + record.weights
             provenance = tagged_hash("gc/provenance", chained)

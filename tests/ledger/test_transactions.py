@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ledger.codec import encode
 from ledger.errors import DecodeError
+from ledger.hashing import cid_of
 from ledger.transactions import (
     CancelJob,
     SubmitJob,
@@ -53,7 +54,9 @@ def _variants(tx: Transaction) -> list[Transaction]:
     return outer + [dataclasses.replace(tx, body=changed) for changed in bodies]
 
 
-def _other(value: int | bytes) -> Any:
+def _other(value: int | bytes | tuple[bytes, ...]) -> Any:
+    if isinstance(value, tuple):
+        return (*value[:-1], _other(value[-1]))
     return value ^ 1 if isinstance(value, int) else value[:-1] + bytes([value[-1] ^ 1])
 
 
@@ -90,8 +93,24 @@ def _fields(**changed: Any) -> bytes:
         ({"nonce": b""}, "nonce: expected an integer, got bytes"),
         ({"fee": 2**63}, "fee: expected 0.."),
         ({"kind": 0}, "transaction kind"),
-        ({"kind": 4}, r"transaction kind: expected 1 \(transfer\), .*, got 4"),
-        ({"kind": 5}, "transaction kind"),
+        ({"kind": 6}, r"transaction kind: expected 1 \(transfer\), .*, got 6"),
+        ({"kind": 4}, "commit_update: expected 5 items, got 3"),
+        ({"kind": 5}, "reveal_update: expected 5 items, got 3"),
+        ({"kind": 4, "body": [bytes(32), 0, bytes(32), 1, []]}, "shares: expected 1 to 16, got none"),
+        ({"kind": 4, "body": [bytes(32), 0, bytes(32), 1, [bytes(286)] * 17]}, "shares: expected at most 16"),
+        (
+            {"kind": 4, "body": [bytes(32), 0, bytes(32), 1, [bytes(285)]]},
+            "share: expected 286 bytes, got 285",
+        ),
+        ({"kind": 4, "body": [bytes(32), 0, bytes(31), 1, [bytes(286)]]}, "commitment: expected 32 bytes"),
+        ({"kind": 4, "body": [bytes(32), 0, bytes(32), 0, [bytes(286)]]}, "payload size: expected 1.."),
+        (
+            {"kind": 4, "body": [bytes(32), 0, bytes(32), 2**18 + 1, [bytes(286)]]},
+            "payload size: expected 1..",
+        ),
+        ({"kind": 4, "body": [bytes(32), 2**63, bytes(32), 1, [bytes(286)]]}, "round: expected"),
+        ({"kind": 5, "body": [bytes(32), 0, bytes(36), 1, bytes(32)]}, "payload CID: expected a CID"),
+        ({"kind": 5, "body": [bytes(32), 0, cid_of(b""), 1, bytes(31)]}, "salt: expected 32 bytes"),
         ({"kind": 2}, "submit_job: expected 5 items, got 3"),
         ({"kind": 3}, "cancel_job: expected 1 items, got 3"),
         ({"body": [bytes(20), 0, b""]}, "amount: expected 1.."),

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 from ledger.blobs import BlobStore
 from ledger.hashing import tagged_hash, word
 from ledger.jobspec import JobSpec
-from ledger.work import JobFacts, Settled, SettleTask, TicketRun, TicketTask, WorkRefused
+from ledger.work import (
+    JobFacts,
+    RevealedUpdate,
+    Settled,
+    SettleTask,
+    TicketRun,
+    TicketTask,
+    WorkRefused,
+)
 
 WORK = 1 << 24  # the standard unit: on regtest every valid ticket wins
 COUNT = 4
@@ -40,7 +50,7 @@ class ToyWork:
         if len(self._blobs.get(spec.data_cid)) != spec.data_size:
             raise WorkRefused("data size: not the blob's")
         _, work, judge_count = spec.params
-        return JobFacts(work, initial_weights(spec.init_seed), TRAIN_COUNT, judge_count)
+        return JobFacts(work, WORK, initial_weights(spec.init_seed), TRAIN_COUNT, judge_count)
 
     def run(self, task: TicketTask) -> TicketRun:
         self.runs += 1
@@ -57,21 +67,89 @@ class ToyWork:
 
     def settle(self, task: SettleTask) -> Settled:
         self._blobs.get(task.spec.data_cid)
-        weights = VECTOR.unpack(task.weights)
-        deltas = [VECTOR.unpack(raw) for raw in task.deltas]
-        mean = [sum(column) // len(deltas) for column in zip(*deltas, strict=True)]
-        mode, _, judge_count = task.spec.params
-        offset = word(task.sample_seed) % task.spec.sample  # so that losses depend on the sample
-        candidates = []
-        for order, (name, eighths) in enumerate(SCALES):
-            moved = [w + (d * eighths >> 3) for w, d in zip(weights, mean, strict=True)]
-            loss = task.spec.sample * sum_distance(moved) + offset
-            candidates.append((loss, -order, name, moved))
-        stay = candidates[-1]
-        loss, _, name, moved = stay if mode == STUCK else min(candidates)
+        weights: Vector = list(VECTOR.unpack(task.weights))
+        first = last = None
+        if task.deltas:
+            deltas = [(list(VECTOR.unpack(raw)), 1) for raw in task.deltas]
+            first = last = _search(task, weights, mean_of(deltas), task.sample_seeds[0])
+        moved = first.weights if first else weights
+        updates = [self._read_payload(update) for update in task.updates]
+        valid = [(update, u.weight) for update, u in zip(updates, task.updates, strict=True) if update]
+        credits: list[int] = []
+        base = 0
+        if valid:
+            last = _search(task, moved, mean_of(valid), task.sample_seeds[1])
+            base, credits = _credit(task, moved, valid, last)
+            moved = last.weights
+        if last is None:
+            return Settled(task.weights, "", 0, 0, 0, 0, 0, credits=(None,) * len(updates))
+        judge_count = task.spec.params[2]
         split = judge_count if judge_count <= 4 * task.spec.sample else 0
-        split_loss = split * sum_distance(moved)
-        return Settled(VECTOR.pack(*moved), name, stay[0], loss, task.spec.sample, split_loss, split)
+        queue = iter(credits)
+        return Settled(
+            weights=VECTOR.pack(*moved),
+            scale=first.name if first else "",
+            loss_before=(first or last).before,
+            loss_after=last.after,
+            sample_count=task.spec.sample,
+            split_loss=split * sum_distance(moved),
+            split_count=split,
+            update_scale=last.name if valid else "",
+            credits=tuple(next(queue) if update else None for update in updates),
+            credit_base=base,
+        )
+
+    def _read_payload(self, update: RevealedUpdate) -> Vector | None:
+        raw = self._blobs.get(update.payload)
+        return list(VECTOR.unpack(raw)) if len(raw) == update.size == VECTOR.size else None
+
+
+Vector = list[int]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a line search ended with."""
+
+    weights: Vector
+    name: str
+    eighths: int
+    before: int
+    after: int
+
+
+def mean_of(deltas: Sequence[tuple[Vector, int]]) -> Vector:
+    total = sum(weight for _, weight in deltas)
+    columns = zip(*([x * weight for x in delta] for delta, weight in deltas), strict=True)
+    return [sum(column) // total for column in columns]
+
+
+def _search(task: SettleTask, weights: Vector, mean: Vector, seed: bytes) -> Search:
+    offset = word(seed) % task.spec.sample  # so that losses depend on the sample
+    candidates = []
+    for order, (name, eighths) in enumerate(SCALES):
+        moved = _move(weights, mean, eighths)
+        candidates.append((task.spec.sample * sum_distance(moved) + offset, -order, name, eighths, moved))
+    stay = candidates[-1]
+    loss, _, name, eighths, moved = stay if task.spec.params[0] == STUCK else min(candidates)
+    return Search(moved, name, eighths, stay[0], loss)
+
+
+def _credit(
+    task: SettleTask, weights: Vector, updates: Sequence[tuple[Vector, int]], found: Search
+) -> tuple[int, list[int]]:
+    total = sum(weight for _, weight in updates)
+    sums = [0] * COUNT
+    losses = [task.spec.sample * sum_distance(weights)]
+    for delta, weight in updates:
+        sums = [s + x * weight for s, x in zip(sums, delta, strict=True)]
+        moved = _move(weights, [s // total for s in sums], found.eighths)
+        losses.append(task.spec.sample * sum_distance(moved))
+    return losses[0], [before - after for before, after in pairwise(losses)]
+
+
+def _move(weights: Vector, mean: Vector, eighths: int) -> Vector:
+    return [w + (d * eighths >> 3) for w, d in zip(weights, mean, strict=True)]
 
 
 def initial_weights(seed: bytes) -> bytes:

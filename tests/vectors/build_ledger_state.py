@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
+from ledger.commitments import (
+    Commitment,
+    commitments_key,
+    encode_commitments,
+    encode_spent,
+    spent_key,
+)
 from ledger.genesis import MAINNET_GENESIS, TESTNET_GENESIS, local_genesis, regtest_genesis
 from ledger.hashing import tagged_hash
 from ledger.jobspec import encode_spec
-from ledger.lifecycle import sample_seed
+from ledger.market import bond_of, judging_price, reveal_window
 from ledger.params import COIN, LOCAL, MAINNET
 from ledger.records import (
     SUPPLY_KEY,
@@ -22,13 +29,14 @@ from ledger.records import (
     immature_key,
     job_key,
 )
+from ledger.settlement import sample_seeds
+from ledger.sidecars import most_declared
 from ledger.slots import draw_job, is_boundary, round_at
 from ledger.smt import SparseMerkleTree, hash_leaf, hash_value
 from ledger.state import Overlay, State, leaf_key
 from ledger.transition import genesis_state, subsidy_at
-from tests.ledger.samples import ALICE, BOB, SEED, SPEC
+from tests.ledger.samples import ALICE, BOB, COMMITMENT, JOB_ID, PAYLOAD, SALT, SEED, SPEC
 
-JOB_ID = tagged_hash("gc/test", b"job")
 FRESH = JobRecord(
     owner=ALICE.address,
     spec=encode_spec(SPEC),
@@ -39,8 +47,10 @@ FRESH = JobRecord(
     escrow=123_456_789,
     lock=2_500_000_000,
     work=2**24 + 5,
+    judging=3 * 2**23,
     version=0,
     weights=SPEC.data_cid,
+    previous=SPEC.data_cid,
     provenance=bytes(32),
     pending=(),
     sample_hash=b"",
@@ -69,12 +79,18 @@ OLDER = dataclasses.replace(
     first_loss=2**41,
     last_losses=(2**40, 2**39, 2**38),
 )
+COMMITMENTS = (
+    Commitment(COMMITMENT, ALICE.address, 2, 10**8, 10**6, 2**15, PAYLOAD),
+    Commitment(tagged_hash("gc/test", b"hidden"), BOB.address, 1, 5 * 10**7, 10**6, 2**14),
+)
 ENTRIES: dict[str, tuple[bytes, bytes]] = {
     "account": (account_key(ALICE.address), Account(12_345_678_901, 7).encode()),
     "account without coins": (account_key(BOB.address), Account(0, 1).encode()),
     "income": (immature_key(300), encode_income(((BOB.address, 5 * COIN), (ALICE.address, 50 * COIN)))),
     "job": (job_key(JOB_ID), FRESH.encode()),
     "older job": (job_key(tagged_hash("gc/test", b"older")), OLDER.encode()),
+    "commitments": (commitments_key(JOB_ID, 7), encode_commitments(COMMITMENTS)),
+    "spent shares": (spent_key(6), encode_spent((tagged_hash("gc/test", b"seed"), bytes(32)))),
     "supply": (SUPPLY_KEY, Supply(2**60, 2**50 + 1).encode()),
 }
 BURNS = ((1, COIN), (4, 2 * COIN), (9, 5 * COIN), (200, 20 * COIN))
@@ -86,11 +102,36 @@ def build_state() -> dict[str, object]:
         "entries": _entries(),
         "root": State(dict(ENTRIES.values())).root.hex(),
         "genesis": _genesis_roots(),
-        "sample_seed": sample_seed(OLDER, JOB_ID).hex(),
+        "sample_seeds": [seed.hex() for seed in sample_seeds(OLDER, JOB_ID)],
+        "commitment": {
+            "miner": ALICE.public.hex(),
+            "job": JOB_ID.hex(),
+            "round": 7,
+            "payload": PAYLOAD.hex(),
+            "salt": SALT.hex(),
+            "commitment": COMMITMENT.hex(),
+        },
+        "market": _market(),
         "subsidy": {str(h): subsidy_at(h, LOCAL) for h in (1, 2_099_999, 2_100_000, 70_000_000, 2**40)},
         "rounds": _rounds(),
         "slots": _slots(),
     }
+
+
+def _market() -> list[dict[str, object]]:
+    return [
+        {
+            "params": params.name,
+            "bond of 3 shares": bond_of(SPEC, 3, params),
+            "judging price": {str(n): judging_price(n, params) for n in (1, 2**24, 2**24 + 1, 2**33)},
+            "most declared": most_declared(params),
+            "reveal window of round 7": [
+                reveal_window(JOB_ID, 7, params).start,
+                reveal_window(JOB_ID, 7, params).stop,
+            ],
+        }
+        for params in (LOCAL, MAINNET)
+    ]
 
 
 def _entries() -> list[dict[str, str]]:
