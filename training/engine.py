@@ -6,6 +6,7 @@ It knows nothing of blocks or peers. Everything it returns is exact: the same on
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from training.exact.counter import draw_sample, make_uniform, open_stream
 from training.exact.grids import DATA, MASTER
 from training.exact.integers import DELTA_LIMIT, Integers
 from training.hashing import compute_cid, compute_tagged_hash
+from training.merge import MAX_UPDATES, Judges, Settled, Update, load_updates, settle_round
 from training.objectives import heartbeat
 from training.objectives.base import (
     MAX_SHARD,
@@ -28,7 +30,7 @@ from training.objectives.base import (
 )
 from training.objectives.registry import get_objective
 from training.paths import ExactPath, FusedPath, PortablePath
-from training.settlement import SCALE_NAMES, merge_deltas, search_line
+from training.settlement import SCALES, SumLosses
 from training.splits import Dataset, Split, parse_dataset
 
 MAX_STEPS = 64
@@ -36,6 +38,9 @@ MAX_MANTISSA = 4095
 MAX_RATE_SHIFT = 48
 SAMPLE_RANGE = (16, 4096)
 MAX_SETTLEMENT_WORK = 1 << 33  # multiply-adds of a settlement's losses: seconds on the slowest path
+SAMPLE_LOOKS = (
+    2 * len(SCALES) + MAX_UPDATES + 1
+)  # two line searches, a look after every update and one before
 SPLIT_FACTOR = 4  # a judging split of at most this many samples' sizes is looked at whole
 WEIGHT_BITS = 20  # of initial weights, in master units
 HEARTBEATS_CACHED = 4
@@ -60,13 +65,15 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
-    """What a task comes to: declared work of a ticket, initial weights, sizes."""
+    """What a task comes to: declared work of a ticket, initial weights, sizes; `judging` is the multiply-adds of one
+    loss evaluation on a settlement's sample."""
 
     work: int
     weights: bytes
     train_count: int
     judge_count: int
     parameter_count: int
+    judging: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +84,6 @@ class Run:
     before: int
     after: int
     delta: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A settled round. `losses` are the sums at the scales 4, 2, 1, 1/2, 1/4, 1/8, 0 on `sample_count` samples;
-    `split_loss` is over the whole judging split of `split_count`, or both are 0 where that is too large."""
-
-    weights: bytes
-    scale_index: int
-    scale: str
-    losses: tuple[int, ...]
-    sample_count: int
-    split_loss: int
-    split_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +119,8 @@ class Engine:
         _check_settlement(objective, task.sample, data.judge.count)
         size = count_parameters(objective)
         weights = make_uniform(open_stream(task.init_seed, "weights"), size, WEIGHT_BITS)
-        return TaskFacts(work, _to_bytes(weights), data.train.count, data.judge.count, size)
+        judging = objective.count_forward(min(task.sample, data.judge.count))
+        return TaskFacts(work, _to_bytes(weights), data.train.count, data.judge.count, size, judging)
 
     # --- tickets ------------------------------------------------------------------------------------------------------
 
@@ -170,23 +164,41 @@ class Engine:
 
     # --- settlements and losses ---------------------------------------------------------------------------------------
 
-    def settle(self, task: Task, weights: bytes, deltas: Sequence[bytes], sample_seed: bytes) -> Settled:
-        """Merge the deltas of a round's tickets onto the weights; the sample comes from `sample_seed`."""
+    def settle(
+        self,
+        task: Task,
+        weights: bytes,
+        deltas: Sequence[bytes],
+        sample_seeds: tuple[bytes, bytes, bytes],
+        previous: bytes = b"",
+        updates: Sequence[Update] = (),
+    ) -> Settled:
+        """Merge the deltas of a round's tickets onto the weights, then its updates, in the order they come in.
+
+        The seeds are those of the samples for tickets, updates and credits. `previous` are the weights before the last
+        settlement that moved them, empty if none has. Payloads come from `load_blob`, which may raise what it likes.
+        """
         prepared = self._prepare(task)
+        objective = prepared.objective
+        return settle_round(
+            _read_weights(weights, objective),
+            _read_weights(previous, objective) if previous else None,
+            [_read_delta(delta, objective) for delta in deltas],
+            load_updates(updates, self._load_blob, count_parameters(objective)),
+            self._make_judges(prepared, task.sample, sample_seeds),
+        )
+
+    def _make_judges(self, prepared: _Prepared, sample: int, seeds: tuple[bytes, bytes, bytes]) -> Judges:
         objective, judge = prepared.objective, prepared.data.judge
-        if not deltas:
-            raise BadInput("a settlement needs at least one delta")
-        start = _read_weights(weights, objective)
-        mean = merge_deltas([_read_delta(delta, objective) for delta in deltas])
-        count = min(task.sample, judge.count)
-        indices = np.array(draw_sample(open_stream(sample_seed, "sample"), judge.count, count), np.int64)
-        found = search_line(start, mean, lambda w: self._path.sum_losses(objective, judge, w, indices))
-        split_loss, split_count = 0, 0
-        if judge.count <= SPLIT_FACTOR * task.sample:
-            split_loss, split_count = self._sum_split(objective, judge, found.weights), judge.count
-        scale = SCALE_NAMES[found.index]
-        moved = _to_bytes(found.weights)
-        return Settled(moved, found.index, scale, found.losses, count, split_loss, split_count)
+        count = min(sample, judge.count)
+
+        def draw(seed: bytes) -> SumLosses:
+            indices = np.array(draw_sample(open_stream(seed, "sample"), judge.count, count), np.int64)
+            return lambda weights: self._path.sum_losses(objective, judge, weights, indices)
+
+        small = judge.count <= SPLIT_FACTOR * sample
+        split = partial(self._sum_split, objective, judge) if small else None
+        return Judges(draw(seeds[0]), draw(seeds[1]), draw(seeds[2]), count, split, judge.count)
 
     def evaluate(self, task: Task, weights: bytes, split: Literal["train", "judge"]) -> tuple[int, int]:
         """Sum of exact losses over a whole split, and its number of samples."""
@@ -268,7 +280,7 @@ def _check_sample(sample: int, judge_count: int) -> None:
 
 def _check_settlement(objective: Objective, sample: int, judge_count: int) -> None:
     """Refuse a job that is cheap to mine and dear to settle."""
-    samples = len(SCALE_NAMES) * min(sample, judge_count)
+    samples = SAMPLE_LOOKS * min(sample, judge_count)
     if judge_count <= SPLIT_FACTOR * sample:
         samples += judge_count
     work = objective.count_forward(samples)

@@ -24,6 +24,14 @@ class BlobRefused(TrainingError):
         self.field = field
 
 
+class PayloadRefused(TrainingError):
+    """Bytes that are no update's payload (section 10.2). `field` names the part that is wrong."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
 class BadInput(TrainingError):
     """Weights, deltas or samples of the wrong size or range: a fault of the caller, not of a peer."""
 

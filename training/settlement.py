@@ -1,32 +1,74 @@
-"""The arithmetic of a settlement: clip the deltas, average them, search along the mean (section 10, steps 1 to 3)."""
+"""The arithmetic of a settlement: clip and average deltas, search along the mean, take known steps out (section 10)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from training.exact.grids import MASTER
-from training.exact.integers import Integers, clip_to_median, compute_mean, shift_half_even
+from training.exact.integers import (
+    Delta,
+    Integers,
+    accumulate,
+    compute_clip_factors,
+    compute_squared_norm,
+    divide_half_even,
+    shift_half_even,
+    take_out,
+)
 
 SumLosses = Callable[[Integers], int]
 SCALE_BITS = 3
 # In eighths, tried in this order; the last one is the weights themselves.
 SCALES = (32, 16, 8, 4, 2, 1, 0)
 SCALE_NAMES = ("4", "2", "1", "1/2", "1/4", "1/8", "0")
+NOT_MADE = -1
 
 
 @dataclass(frozen=True, slots=True)
 class LineSearch:
-    """The weights a line search ends with, which scale won, and the sum of losses at every scale."""
+    """The weights a line search ends with, which scale won, and the sum of losses at every scale.
+
+    One that was not made has the weights it would have started from, index -1 and no losses.
+    """
 
     weights: Integers
     index: int
     losses: tuple[int, ...]
 
+    @property
+    def made(self) -> bool:
+        return self.index != NOT_MADE
+
+    @property
+    def scale(self) -> str:
+        return SCALE_NAMES[self.index] if self.made else ""
+
+
+class Merge:
+    """Deltas with weights, each shrunk to their weighted lower median; held as int32, shrunk again when read."""
+
+    def __init__(self, deltas: Sequence[Delta], weights: Sequence[int]) -> None:
+        self._deltas, self._weights = deltas, weights
+        norms = [compute_squared_norm(delta.astype(np.int64)) for delta in deltas]
+        self._factors = compute_clip_factors(norms, weights)
+
+    def iterate_means(self) -> Iterator[Integers]:
+        """Of the first one, two, ... deltas, each sum over the weights of all; the last is the mean."""
+        total = sum(self._weights)
+        for summed in accumulate(self._deltas, self._factors, self._weights):
+            yield divide_half_even(summed, total)
+
+    def compute_mean(self) -> Integers:
+        """The weighted mean of the shrunken deltas, half to even."""
+        for summed in accumulate(self._deltas, self._factors, self._weights):
+            last = summed
+        return divide_half_even(last, sum(self._weights))
+
 
 def merge_deltas(deltas: Sequence[Integers]) -> Integers:
-    """The mean of the clipped deltas."""
-    return compute_mean(clip_to_median(deltas))
+    """The mean of the clipped deltas of tickets, which all weigh the same."""
+    return Merge(deltas, [1] * len(deltas)).compute_mean()
 
 
 def move_weights(weights: Integers, mean: Integers, scale: int) -> Integers:
@@ -43,3 +85,15 @@ def search_line(weights: Integers, mean: Integers, sum_losses: SumLosses) -> Lin
     losses = tuple(sum_losses(candidate) for candidate in candidates)
     index = min(range(len(SCALES)), key=lambda i: (losses[i], SCALES[i]))
     return LineSearch(candidates[index], index, losses)
+
+
+def skip_search(weights: Integers) -> LineSearch:
+    """The line search of a round that has nothing to search along."""
+    return LineSearch(weights, NOT_MADE, ())
+
+
+def take_out_all(delta: Integers, steps: Sequence[Integers]) -> Integers:
+    """What is left of a delta when known steps are taken out of it, one after the other."""
+    for step in steps:
+        delta = take_out(delta, step)
+    return delta

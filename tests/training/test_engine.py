@@ -30,6 +30,7 @@ def test_facts_of_the_digits_task() -> None:
     entries = rows * (4 * d + 2 * tokens + c) + d * d + d * c
     assert facts.work == 4 * (step + 32 * entries) + 2 * forward
     assert (facts.train_count, facts.judge_count, facts.parameter_count) == (64, 64, d * d + d * c)
+    assert facts.judging == forward // 64 * 16
 
 
 def test_work_of_the_heartbeat_is_that_of_its_declared_products() -> None:
@@ -110,7 +111,7 @@ def test_sample_is_a_quarter_or_everything(sample: int) -> None:
     engine = PROBLEM.make_engine()
     engine.inspect(task)
     delta = engine.run(task, PROBLEM.weights, SEED).delta
-    settled = engine.settle(task, PROBLEM.weights, [delta], SEED)
+    settled = engine.settle(task, PROBLEM.weights, [delta], (SEED,) * 3)
     assert settled.sample_count == min(sample, 64)
     assert settled.split_count == 64
     if sample >= 64:
@@ -121,7 +122,7 @@ def test_sample_is_a_quarter_or_everything(sample: int) -> None:
 def test_job_that_is_dear_to_settle_is_refused(monkeypatch: pytest.MonkeyPatch, sample: int) -> None:
     tokens, d, c = 8, 64, 10
     forward = tokens * (d * d + 2 * d * tokens + d * c)
-    most = (7 * sample + 64) * forward
+    most = ((7 + 7 + 64 + 1) * sample + 64) * forward
     task, engine = replace(PROBLEM.task, sample=sample), PROBLEM.make_engine()
     monkeypatch.setattr(engine_module, "MAX_SETTLEMENT_WORK", most)
     engine.inspect(task)
@@ -131,12 +132,12 @@ def test_job_that_is_dear_to_settle_is_refused(monkeypatch: pytest.MonkeyPatch, 
     assert refusal.value.field == "sample"
 
 
-@pytest.mark.parametrize(("judge", "fits"), [(163, True), (164, False)])
+@pytest.mark.parametrize(("judge", "fits"), [(126, True), (127, False)])
 def test_large_model_has_few_judging_samples(judge: int, fits: bool) -> None:
-    """Eight looks at every sample, 64 * (256^2 + 2 * 256 * 64 + 256 * 16) multiply-adds each."""
+    """Eighty looks at every sample, 32 * (128^2 + 2 * 128 * 32 + 128 * 16) multiply-adds each."""
     rates = ((1, 9), (1, 9))
     problem = make_problem(
-        "attention_regression", (64, 4, 16, 1, 1), shard=1, rates=rates, train=1, judge=judge
+        "attention_regression", (32, 4, 16, 1, 1), shard=1, rates=rates, train=1, judge=judge
     )
     task, engine = replace(problem.task, sample=4096), problem.make_engine("portable")
     if fits:
@@ -150,7 +151,7 @@ def test_large_judging_split_is_not_looked_at_whole() -> None:
     problem = make_problem(*DIGITS, shard=16, rates=((1, 9), (1, 9)), judge=65)
     engine = problem.make_engine()
     settled = engine.settle(
-        problem.task, problem.weights, [engine.run(problem.task, problem.weights, SEED).delta], SEED
+        problem.task, problem.weights, [engine.run(problem.task, problem.weights, SEED).delta], (SEED,) * 3
     )
     assert (settled.split_loss, settled.split_count) == (0, 0)
 

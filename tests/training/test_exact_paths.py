@@ -33,8 +33,8 @@ def test_fused_settlement_is_the_portable_settlement(name: str) -> None:
     problem = PROBLEMS[name]()
     fused, portable = problem.make_engine("fused"), problem.make_engine("portable")
     deltas = [fused.run(problem.task, problem.weights, bytes([i]) * 32).delta for i in range(3)]
-    settled = fused.settle(problem.task, problem.weights, deltas, SEED)
-    assert settled == portable.settle(problem.task, problem.weights, deltas, SEED)
+    settled = fused.settle(problem.task, problem.weights, deltas, (SEED,) * 3)
+    assert settled == portable.settle(problem.task, problem.weights, deltas, (SEED,) * 3)
     judged = fused.evaluate(problem.task, settled.weights, "judge")
     assert judged == portable.evaluate(problem.task, settled.weights, "judge")
     assert judged == (settled.split_loss, settled.split_count)

@@ -244,7 +244,8 @@ def train(prepared: PreparedJob, rounds: int = 6, tickets: int = 4) -> bytes:
         seeds = [compute_tagged_hash("test/ticket", bytes([number, i])) for i in range(tickets)]
         runs = [engine.run(task, older, seed) for seed in seeds]
         assert all(run.after < run.before for run in runs)
-        settled = engine.settle(task, newer, [run.delta for run in runs], bytes(31) + bytes([number]))
+        sample = bytes(31) + bytes([number])
+        settled = engine.settle(task, newer, [run.delta for run in runs], (sample,) * 3)
         older, newer = newer, settled.weights
     return newer
 

@@ -146,7 +146,7 @@ def test_digits_learn_within_a_few_rounds() -> None:
     for k in range(3):
         runs = [engine.run(task, weights, hashlib.sha256(bytes([k, i])).digest()) for i in range(3)]
         assert all(run.after < run.before for run in runs)
-        weights = engine.settle(task, weights, [run.delta for run in runs], bytes(32)).weights
+        weights = engine.settle(task, weights, [run.delta for run in runs], (bytes(32),) * 3).weights
     end = score_holdout(prepared, weights, path="portable")
     assert start.samples == end.samples == 297
     assert start.accuracy is not None

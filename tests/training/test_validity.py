@@ -28,7 +28,8 @@ def test_sane_job_keeps_its_runs_valid_to_the_target(name: str) -> None:
         runs = [engine.run(task, older, seed) for seed in seeds]
         valid += [run.after < run.before for run in runs]
         deltas = [run.delta for run in runs if run.after < run.before]
-        settled = engine.settle(task, newer, deltas, compute_tagged_hash("test/sample", bytes([number])))
+        sample = compute_tagged_hash("test/sample", bytes([number]))
+        settled = engine.settle(task, newer, deltas, (sample,) * 3)
         means.append(settled.split_loss // settled.split_count)
         older, newer = newer, settled.weights
     assert sum(valid) / len(valid) >= LEAST_VALID

@@ -119,7 +119,9 @@ def _half_even() -> list[Json]:
 def _clip() -> list[Json]:
     rows = [[3, 4, 0], [6, 8, -1], [2**20, 5, 7], [300, -401, 0], [0, 0, 0]]
     deltas = [np.array(row, np.int64) for row in rows]
-    clipped = [delta.tolist() for delta in integers.clip_to_median(deltas)]
+    norms = [integers.compute_squared_norm(delta) for delta in deltas]
+    factors = integers.compute_clip_factors(norms, [1] * len(rows))
+    clipped = [integers.shrink(delta, factor).tolist() for delta, factor in zip(deltas, factors, strict=True)]
     return [{"deltas": rows, "clipped": clipped, "mean": merge_deltas(deltas).tolist()}]
 
 
@@ -149,7 +151,7 @@ def _settlement(name: str, path: str) -> Json:
     problem = PROBLEMS[name]()
     engine = problem.make_engine(path)
     deltas = [engine.run(problem.task, problem.weights, bytes([i]) * 32).delta for i in range(3)]
-    settled = engine.settle(problem.task, problem.weights, deltas, SEED)
+    settled = engine.settle(problem.task, problem.weights, deltas, (SEED,) * 3)
     return {
         "task": name,
         "run_seeds": [(bytes([i]) * 32).hex() for i in range(3)],

@@ -1,17 +1,24 @@
-"""Integer rounding, clipping and means for settlements: numpy int64 with stated bounds, Python integers above."""
+"""Integer rounding, projection, clipping and means for settlements: numpy int64 with stated bounds, Python integers
+above.
 
-from collections.abc import Sequence
+A delta has |x| <= 2^28 (DELTA_LIMIT) and at most 2^26 entries. Source: docs/protocol.md, section 10.
+"""
+
+from collections.abc import Iterator, Sequence
 from math import isqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
+Delta = NDArray[Any]  # Any: int64, or int32 where many are held at once
 
 FACTOR_BITS = 20
 FACTOR_ONE = 1 << FACTOR_BITS
 DELTA_LIMIT = 1 << 28  # a difference of two master weights is below this
-SPLIT_BITS = 14
+MAX_TOTAL_WEIGHT = 1 << 30  # with it, weighted sums of deltas stay within 2^58
+SPLIT_BITS = 28
 
 
 def shift_half_even(x: Integers, bits: int) -> Integers:
@@ -33,27 +40,63 @@ def divide_half_even(x: Integers, divisor: int) -> Integers:
     return up
 
 
+def round_quotient(numerator: int, denominator: int) -> int:
+    """numerator / denominator, half to even, of Python integers; the denominator is positive."""
+    down, rest = divmod(numerator, denominator)
+    up = 2 * rest > denominator or (2 * rest == denominator and down & 1 == 1)
+    return down + up
+
+
+# --- products and projection ------------------------------------------------------------------------------------------
+
+
+def compute_dot(a: Integers, b: Integers) -> int:
+    """The sum of products as a Python integer, for |a|, |b| <= 2^28 and at most 2^30 entries."""
+    products = a * b  # within 2^56
+    high = int((products >> SPLIT_BITS).sum())
+    low = int((products & ((1 << SPLIT_BITS) - 1)).sum())
+    return (high << SPLIT_BITS) + low
+
+
 def compute_squared_norm(x: Integers) -> int:
     """The sum of squares as a Python integer, for |x| <= 2^28 and at most 2^30 entries."""
-    high = x >> SPLIT_BITS
-    low = x & ((1 << SPLIT_BITS) - 1)
-    return (
-        (int((high * high).sum()) << (2 * SPLIT_BITS))
-        + (int((high * low).sum()) << (SPLIT_BITS + 1))
-        + int((low * low).sum())
-    )
+    return compute_dot(x, x)
 
 
-def clip_to_median(deltas: Sequence[Integers]) -> list[Integers]:
-    """Shrink every delta that is longer than the lower median of them all; one alone is left as it is."""
-    if len(deltas) == 1:
-        return list(deltas)
-    norms = [compute_squared_norm(delta) for delta in deltas]
-    median = sorted(norms)[(len(norms) - 1) // 2]
-    factors = [compute_clip_factor(median, norm) for norm in norms]
-    return [
-        shift_half_even(delta * factor, FACTOR_BITS) for delta, factor in zip(deltas, factors, strict=True)
-    ]
+def take_out(a: Integers, b: Integers) -> Integers:
+    """What is left of a without its part along b, clipped to +-2^28; a itself where b is zero.
+
+    Nothing overflows: |a . b| <= |a| |b|, so every |alpha b_j| is at most 2^20 |a| plus half a |b_j| for alpha's
+    rounding, below 2^20 * 2^28 * 2^13 + 2^27 < 2^62 with 2^26 entries; and |alpha| <= 2^61, as |b| >= 1.
+    """
+    norm = compute_squared_norm(b)
+    if norm == 0:
+        return a
+    alpha = round_quotient(compute_dot(a, b) << FACTOR_BITS, norm)
+    left: Integers = np.clip(a - shift_half_even(alpha * b, FACTOR_BITS), -DELTA_LIMIT, DELTA_LIMIT)
+    return left
+
+
+# --- clipping and means -----------------------------------------------------------------------------------------------
+
+
+def compute_clip_factors(norms: Sequence[int], weights: Sequence[int]) -> list[int]:
+    """What each delta is multiplied by, in units of 2^-20, so that none is longer than the weighted lower median of
+    them all; one alone is left as it is. `norms` are squared."""
+    if len(norms) == 1:
+        return [FACTOR_ONE]
+    median = find_lower_median(norms, weights)
+    return [compute_clip_factor(median, norm) for norm in norms]
+
+
+def find_lower_median(values: Sequence[int], weights: Sequence[int]) -> int:
+    """The smallest value such that the weights of those not above it are at least half of all."""
+    total, below = sum(weights), 0
+    for value, weight in sorted(zip(values, weights, strict=True)):
+        below += weight
+        if 2 * below >= total:
+            return value
+    raise ValueError("a median needs at least one value, with a positive weight")
 
 
 def compute_clip_factor(median: int, squared_norm: int) -> int:
@@ -63,9 +106,17 @@ def compute_clip_factor(median: int, squared_norm: int) -> int:
     return min(FACTOR_ONE, FACTOR_ONE * isqrt(median) // isqrt(squared_norm))
 
 
-def compute_mean(deltas: Sequence[Integers]) -> Integers:
-    """The mean, entry by entry, half to even."""
-    total = np.zeros_like(deltas[0])
-    for delta in deltas:
-        total += delta
-    return divide_half_even(total, len(deltas))
+def shrink(delta: Delta, factor: int) -> Integers:
+    """delta * factor / 2^20, half to even, for a factor of 0 .. 2^20."""
+    return shift_half_even(delta.astype(np.int64) * factor, FACTOR_BITS)
+
+
+def accumulate(deltas: Sequence[Delta], factors: Sequence[int], weights: Sequence[int]) -> Iterator[Integers]:
+    """Weighted sums of the first one, two, ... shrunken deltas, in the same array every time.
+
+    Weights are positive and at most 2^30 together.
+    """
+    total = np.zeros(deltas[0].shape, np.int64)
+    for delta, factor, weight in zip(deltas, factors, weights, strict=True):
+        total += weight * shrink(delta, factor)
+        yield total

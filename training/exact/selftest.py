@@ -261,7 +261,7 @@ def _make_problem(
 
 def _run_task(engine: Engine, task: Task, weights: bytes) -> str:
     run = engine.run(task, weights, SEED)
-    settled = engine.settle(task, weights, [run.delta, run.delta], SEED)
+    settled = engine.settle(task, weights, [run.delta, run.delta], (SEED,) * 3)
     return _summarise(run, settled.weights, repr(settled.losses).encode())
 
 

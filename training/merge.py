@@ -1,0 +1,198 @@
+"""How a round is settled: its tickets first, then the updates for what they add to that (sections 10.1 and 10.3).
+
+Three samples judge three things: the tickets' line search, the updates' line search, and what each update is credited.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.errors import BadInput, PayloadRefused
+from training.exact.integers import MAX_TOTAL_WEIGHT, Delta, Integers
+from training.hashing import compute_cid
+from training.payload import decode_payload
+from training.settlement import (
+    SCALES,
+    LineSearch,
+    Merge,
+    SumLosses,
+    merge_deltas,
+    move_weights,
+    search_line,
+    skip_search,
+    take_out_all,
+)
+
+MAX_UPDATES = 64  # of a round
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A revealed update: where its payload lies, the size it was committed with, and its weight, that is its shares."""
+
+    payload_cid: bytes
+    size: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A settled round. Losses are sums, in units of 2^-40; those of a line search are at the scales 4, 2, 1, 1/2, 1/4,
+    1/8, 0, on `sample_count` samples.
+
+    `scale_index`, `scale` and `losses` are of the tickets' line search: -1, "" and () for a round without tickets;
+    `update_scale` and `update_losses` of the updates': "" and () where no update was valid. `loss_before` is that of
+    the old weights in the first line search made, `loss_after` the lowest of the last one; if none was made, both, the
+    sample's count and the split's numbers are 0. `split_loss` is over the whole judging split of `split_count`, or
+    both are 0 where that is too large. `credits` has an entry for every update, None for a void one; the first ones'
+    credits add up to what they lower the loss by from `credit_base`, L_0, which is 0 where no update was valid.
+    """
+
+    weights: bytes
+    scale_index: int
+    scale: str
+    losses: tuple[int, ...]
+    sample_count: int
+    split_loss: int
+    split_count: int
+    loss_before: int
+    loss_after: int
+    update_scale: str
+    update_losses: tuple[int, ...]
+    credits: tuple[int | None, ...]
+    credit_base: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """Sums of exact losses on the three samples, of `count` each, and on the whole split where it is small enough."""
+
+    tickets: SumLosses
+    updates: SumLosses
+    credits: SumLosses
+    count: int
+    split: SumLosses | None
+    split_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Market:
+    """What the updates came to: their line search, the credits of the valid ones, and the loss these start from."""
+
+    search: LineSearch
+    credits: list[int]
+    base: int
+
+
+def load_updates(
+    updates: Sequence[Update], load_blob: Callable[[bytes], bytes], count: int
+) -> Iterator[tuple[int, Integers | None]]:
+    """Pairs of weight and delta of `count` entries, decoded one at a time, without a delta where the payload is void.
+
+    All payloads are loaded at the first: what `load_blob` raises comes before any work.
+    """
+    _check_weights([update.weight for update in updates])
+    payloads = [_load_payload(update, load_blob) for update in updates]
+    for update, payload in zip(updates, payloads, strict=True):
+        yield update.weight, _read_payload(payload, update.size, count)
+
+
+def _check_weights(weights: Sequence[int]) -> None:
+    if len(weights) > MAX_UPDATES or any(weight < 1 for weight in weights) or sum(weights) > MAX_TOTAL_WEIGHT:
+        raise BadInput(
+            f"updates: at most {MAX_UPDATES} with positive weights, together at most {MAX_TOTAL_WEIGHT}, expected,"
+            f" got {len(weights)} with {list(weights)}"
+        )
+
+
+def _load_payload(update: Update, load_blob: Callable[[bytes], bytes]) -> bytes:
+    payload = load_blob(update.payload_cid)
+    if compute_cid(payload) != update.payload_cid:  # no verdict on a miner: this machine's store is at fault
+        raise BadInput(
+            f"payload: {update.payload_cid.hex()} expected, the blob has {compute_cid(payload).hex()}"
+        )
+    return payload
+
+
+def _read_payload(payload: bytes, size: int, count: int) -> Integers | None:
+    if len(payload) != size:
+        return None
+    try:
+        return decode_payload(payload, count)
+    except PayloadRefused:
+        return None
+
+
+def settle_round(
+    weights: Integers,
+    previous: Integers | None,
+    deltas: Sequence[Integers],
+    updates: Iterable[tuple[int, Integers | None]],
+    judges: Judges,
+) -> Settled:
+    """Merge a round's tickets and updates onto the weights.
+
+    `previous` are the weights before the last settlement that moved them, `updates` as from load_updates, which are
+    read once and not kept as they are.
+    """
+    mean = merge_deltas(deltas) if deltas else None
+    first = skip_search(weights) if mean is None else search_line(weights, mean, judges.tickets)
+    steps = _find_known_steps(mean, None if previous is None else weights - previous)
+    projected = [(weight, _project(delta, steps)) for weight, delta in updates]
+    valid = [(weight, delta) for weight, delta in projected if delta is not None]
+    market = _judge_updates(first.weights, valid, judges)
+    credits = iter(market.credits)
+    return _describe(
+        first, market, tuple(None if delta is None else next(credits) for _, delta in projected), judges
+    )
+
+
+def _find_known_steps(mean: Integers | None, last: Integers | None) -> list[Integers]:
+    """What anybody can know without training: the tickets' mean, and what is left of the last step without it."""
+    known = [] if mean is None else [mean]
+    return known if last is None else [*known, take_out_all(last, known)]
+
+
+def _project(delta: Integers | None, steps: Sequence[Integers]) -> Delta | None:
+    """What an update adds to the known steps; as int32, because a round may have 64 updates of 8 MiB."""
+    return None if delta is None else take_out_all(delta, steps).astype(np.int32)
+
+
+def _judge_updates(start: Integers, valid: Sequence[tuple[int, Delta]], judges: Judges) -> _Market:
+    if not valid:
+        return _Market(skip_search(start), [], 0)
+    merge = Merge([delta for _, delta in valid], [weight for weight, _ in valid])
+    search = search_line(start, merge.compute_mean(), judges.updates)
+    base = judges.credits(start)
+    return _Market(search, list(_credit(start, base, merge, SCALES[search.index], judges)), base)
+
+
+def _credit(start: Integers, base: int, merge: Merge, scale: int, judges: Judges) -> Iterator[int]:
+    """What each update lowers the loss by after those before it; nothing if the weights do not move."""
+    before = base
+    for mean in merge.iterate_means():
+        after = judges.credits(move_weights(start, mean, scale)) if scale else before
+        yield before - after
+        before = after
+
+
+def _describe(first: LineSearch, market: _Market, credits: tuple[int | None, ...], judges: Judges) -> Settled:
+    end = market.search.weights
+    searches = [search for search in (first, market.search) if search.made]
+    split = judges.split if searches else None
+    return Settled(
+        weights=end.astype("<i8").tobytes(),
+        scale_index=first.index,
+        scale=first.scale,
+        losses=first.losses,
+        sample_count=judges.count if searches else 0,
+        split_loss=split(end) if split else 0,
+        split_count=judges.split_count if split else 0,
+        loss_before=searches[0].losses[-1] if searches else 0,  # at scale 0
+        loss_after=searches[-1].losses[searches[-1].index] if searches else 0,
+        update_scale=market.search.scale,
+        update_losses=market.search.losses,
+        credits=credits,
+        credit_base=market.base,
+    )
