@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from ledger.errors import LedgerError
 from ledger.jobspec import JobSpec
 from ledger.work import JobFacts, Settled, SettleTask, TicketRun, TicketTask, WorkRefused
-from training.engine import Engine, Task, Update
+from training.engine import Engine, Task
 from training.errors import BlobRefused, TaskRefused
+from training.merge import Update
 
 CACHED_RUNS = 64
 CACHED_RUN_BYTES = 64 << 20  # weights and deltas of the cached runs together
