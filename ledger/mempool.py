@@ -6,9 +6,10 @@ the pool never holds what no block could carry. Source: docs/protocol.md, sectio
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from ledger.errors import InvalidBlock, InvalidTransaction, LedgerError
+from ledger.errors import InvalidBlock, InvalidTransaction, LedgerError, MissingBlobs
 from ledger.execution import apply_transaction
 from ledger.keys import address_of
 from ledger.rules import Rules
@@ -35,8 +36,14 @@ class MempoolFull(LedgerError):
 class Mempool:
     """Waiting transactions by id and by sender."""
 
-    def __init__(self, rules: Rules, limits: MempoolLimits | None = None) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        limits: MempoolLimits | None = None,
+        has_blob: Callable[[bytes], bool] = lambda cid: True,
+    ) -> None:
         self._rules = rules
+        self._has_blob = has_blob  # by CID: what a block carries must be at hand
         self._limits = limits or MempoolLimits()
         self._by_id: dict[bytes, Transaction] = {}
         self._by_sender: dict[bytes, dict[int, Transaction]] = {}
@@ -141,6 +148,9 @@ class Mempool:
             apply_transaction(overlay, tx, height, self._rules, {})
         except InvalidBlock as error:  # an amount beyond the possible
             raise InvalidTransaction(str(error)) from error
+        missing = [cid for cid, _ in sidecars_of(tx, self._rules.params) if not self._has_blob(cid)]
+        if missing:  # asked for last: only what is right otherwise is worth fetching
+            raise MissingBlobs(missing)
 
     def select(self, state: State, height: int) -> list[Transaction]:
         """Return transactions for a block at `height`: best fee a byte first, each sender's in order of nonce."""

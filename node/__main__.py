@@ -45,6 +45,7 @@ def _parse_arguments() -> dict[str, Any]:  # Any: argparse's values
     parser.add_argument("--listen")
     parser.add_argument("--api-port", type=int)
     parser.add_argument("--mine", action=argparse.BooleanOptionalAction)
+    parser.add_argument("--updates", action=argparse.BooleanOptionalAction)
     parser.add_argument("--worker-path")
     parser.add_argument("--log-level")
     return vars(parser.parse_args())

@@ -53,10 +53,13 @@ from node.services.chain_service import ChainService
 from node.services.fetch import Fetcher
 from node.services.gossip import Gossip
 from node.services.importer import Importer
+from node.services.kept_updates import KeptUpdates
 from node.services.messages import Names
 from node.services.miner import Miner
 from node.services.serve import PeerServer
+from node.services.share_box import ShareBox
 from node.services.sync import Sync
+from node.services.update_maker import UpdateMaker, UpdateTrainer
 from node.settings import Settings
 from node.wallet import Wallet
 from node.worker.client import WorkerClient, WorkerFailed
@@ -258,11 +261,17 @@ class Services:
     sync: Sync
     gossip: Gossip
     miner: Miner
+    maker: UpdateMaker
     keeper: Keeper
 
 
 def make_services(
-    settings: Settings, chain: ChainService, worker: WorkerClient, wallet: Wallet, transport: Transport
+    settings: Settings,
+    chain: ChainService,
+    worker: WorkerClient,
+    trainer: UpdateTrainer,
+    wallet: Wallet,
+    transport: Transport,
 ) -> Services:
     names = Names.of_chain(chain.chain.genesis.chain_id)
     fetcher = Fetcher(transport, names, chain)
@@ -270,9 +279,13 @@ def make_services(
     sync = Sync(chain, transport, fetcher, importer)
     gossip = Gossip(chain, transport, names, fetcher, importer, sync)
     miner = Miner(chain, worker, sync, wallet.own.keypair, gossip.publish_block, settings.mine)
+    shares, kept = ShareBox(), KeptUpdates(settings.data_dir)
+    trains = settings.mine and settings.updates
+    maker = UpdateMaker(chain, trainer, wallet.own, kept, shares, miner.may_mine, trains)
+    miner.on_share = shares.add
     keeper = _make_keeper(settings, transport, chain.chain.genesis.chain_id)
     PeerServer(chain, names).register(transport)
-    return Services(chain, worker, wallet, transport, fetcher, importer, sync, gossip, miner, keeper)
+    return Services(chain, worker, wallet, transport, fetcher, importer, sync, gossip, miner, maker, keeper)
 
 
 async def run_services(settings: Settings, stop: Stop, parts: Services) -> None:
@@ -286,6 +299,7 @@ async def run_services(settings: Settings, stop: Stop, parts: Services) -> None:
         nursery.start_soon(parts.gossip.run)
         nursery.start_soon(parts.importer.run, RETRY_PARKED_S)
         nursery.start_soon(parts.miner.run)
+        nursery.start_soon(parts.maker.run)
         context = _make_api_context(settings, stop, parts, token)
         nursery.start_soon(context.pulse.run)
         port: int = await nursery.start(serve_api, context, API_HOST, settings.api_port)
@@ -310,6 +324,7 @@ def _make_api_context(settings: Settings, stop: Stop, parts: Services, token: st
         chain=parts.chain,
         worker=parts.worker,
         miner=parts.miner,
+        maker=parts.maker,
         sync=parts.sync,
         transport=parts.transport,
         wallet=parts.wallet,

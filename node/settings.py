@@ -35,6 +35,7 @@ class Settings:
     api_port: int
     bootstrap: tuple[str, ...]
     mine: bool
+    updates: bool  # whether a mining node trains updates, too
     worker_path: str
     log_level: str
 
@@ -47,6 +48,7 @@ DEFAULTS: dict[str, Any] = {  # Any: the types a TOML file can hold
     "api_port": 0,
     "bootstrap": [],
     "mine": True,
+    "updates": True,
     "worker_path": "fused",
     "log_level": "INFO",
 }

@@ -7,7 +7,7 @@ import click
 from node.amounts import format_amount, format_coins
 from node.cli.job_names import get_job
 from node.cli.options import connect, reading
-from node.cli.output import format_loss, print_facts, print_json, print_next, print_table, shorten
+from node.cli.output import count_of, format_loss, print_facts, print_json, print_next, print_table, shorten
 from node.cli.result import result
 from node.cli.submit import quote, submit
 from node.cli.suggest import complete_jobs
@@ -95,9 +95,59 @@ def list_job_facts(answer: Json) -> list[tuple[str, object]]:
             f"lock {format_coins(answer['lock'])}, which pays burns first; escrow {format_coins(answer['escrow'])}",
         ),
         ("burn", f"{format_amount(answer['burn'])} for each height drawn"),
-        ("price", answer["price_note"] or format_coins(answer["price"])),
+        ("price", describe_price(answer)),
+        ("updates", describe_updates(answer)),
         ("weights", answer["weights_cid"] or "-"),
         ("submitted", f"height {answer['submitted']}, ends by height {answer['lifetime_ends']}"),
+    ]
+
+
+def describe_price(answer: Json) -> str:
+    if not int(answer["price"]) or not int(answer["budget"]):
+        return "nothing is paid for updates"
+    return (
+        f"{format_amount(answer['price'])} for a loss brought to nothing, in parts; at most "
+        f"{format_amount(answer['budget'])} a round"
+    )
+
+
+def describe_updates(answer: Json) -> str:
+    paid = f"{count_of(answer['updates'], 'update')} paid, {format_amount(answer['paid'])} together"
+    return f"{paid}; {answer['pending_updates']} wait for their settlement"
+
+
+@job.command()
+@click.argument("job_id", metavar="[JOB]", required=False, shell_complete=complete_jobs)
+@click.option("-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many.")
+@reading
+def updates(job_id: str | None, limit: int, node: str | None, as_json: bool) -> None:
+    """Who sent updates to a job (by default the newest), and what became of them; newest first."""
+    client = connect(node)
+    summary = get_job(client, job_id)
+    answer = client.get(f"/v1/jobs/{summary['id']}/updates?limit={limit}")
+    if as_json:
+        print_json(answer)
+        return
+    if not answer["updates"]:
+        click.echo(f"{summary['title']}: no updates yet; {describe_price(summary)}")
+        return
+    header = ["round", "update", "miner", "shares", "bytes", "state", "credit", "coins"]
+    print_table(header, [list_update(update) for update in answer["updates"]])
+
+
+def list_update(update: Json) -> list[object]:
+    """Return a row: the credit is the part of the loss that the update took away."""
+    waits = update["credit"] is None
+    sign = "-" if update["state"] in ("fined", "void", "unrevealed") else ""
+    return [
+        update["round"],
+        shorten(update["commitment"]),
+        update["miner"],
+        update["shares"],
+        f"{update['payload_bytes']:,}",
+        f"{update['state']}, settles at {update['settles_at']}" if waits else update["state"],
+        "" if waits else f"{100 * update['credit']:.3f} %",
+        "" if waits else sign + format_coins(update["amount"]),
     ]
 
 

@@ -89,12 +89,16 @@ def init(
     "--bootstrap", multiple=True, metavar="MULTIADDR", help="A node to join through; may be repeated."
 )
 @click.option("--mine/--no-mine", default=None, help="Train for blocks, whatever the config says.")
+@click.option(
+    "--updates/--no-updates", default=None, help="When mining, also train updates for jobs that pay."
+)
 @click.option("--listen", metavar="MULTIADDR", help="Where other nodes reach this one.")
 @click.option("--api-port", type=click.IntRange(0, 65535), help="Port of the local API; 0 is any.")
 def run(
     data_dir: Path | None,
     bootstrap: tuple[str, ...],
     mine: bool | None,
+    updates: bool | None,
     listen: str | None,
     api_port: int | None,
 ) -> None:
@@ -108,6 +112,8 @@ def run(
         argv += ["--bootstrap", address]
     if mine is not None:
         argv.append("--mine" if mine else "--no-mine")
+    if updates is not None:
+        argv.append("--updates" if updates else "--no-updates")
     if listen is not None:
         argv += ["--listen", listen]
     if api_port is not None:

@@ -44,6 +44,7 @@ def list_facts(answer: Json) -> list[tuple[str, object]]:
             for address, reason in answer["sync"].get("bootstrap_problems", {}).items()
         ),
         ("mining", describe_mining(answer["mining"])),
+        ("updates", describe_updates(answer["updates"])),
         ("worker", describe_worker(answer["worker"])),
         (
             "mempool",
@@ -55,6 +56,15 @@ def list_facts(answer: Json) -> list[tuple[str, object]]:
         ("listens", "\n           ".join(answer["addresses"])),
         ("up", format_duration(answer["uptime_s"])),
     ]
+
+
+def describe_updates(updates: Json) -> str:
+    if not updates["enabled"]:
+        return "none: this node trains no updates of its own"
+    earned, paid = format_amount(updates["earned"]), updates["paid"]
+    return (
+        f"{count_of(updates['committed'], 'update')} sent, {paid} paid, {earned} earned; {updates['doing']}"
+    )
 
 
 def describe_head(head: Json) -> str:

@@ -18,6 +18,7 @@ from ledger.transactions import Transaction
 from node.p2p.transport import Transport
 from node.rpc.job_views import Tallies
 from node.services.pulse import Pulse
+from node.services.update_maker import MarketStats
 from node.wallet import Wallet
 from node.worker.client import PreparedReply
 
@@ -33,7 +34,7 @@ class ChainAccess(Protocol):
 
     async def call(self, fn: Callable[[Chain], T]) -> T: ...
 
-    async def submit_transaction(self, tx: Transaction) -> None: ...
+    async def send_transaction(self, sign: Callable[[Chain, Mempool], Transaction]) -> Transaction: ...
 
     def hold_blobs(self, cids: Iterable[bytes]) -> AbstractAsyncContextManager[None]: ...
 
@@ -77,6 +78,13 @@ class Mining(Protocol):
     def stats(self) -> MiningCounts: ...
 
 
+class Making(Protocol):
+    """The maker of updates (node/services/update_maker.py)."""
+
+    enabled: bool
+    stats: MarketStats
+
+
 class Progress(Protocol):
     @property
     def behind(self) -> int: ...
@@ -116,6 +124,7 @@ class ApiContext:
     chain: ChainAccess
     worker: Trainer
     miner: Mining
+    maker: Making
     sync: Following
     transport: Transport
     wallet: Wallet
@@ -128,9 +137,7 @@ class ApiContext:
     started_s: float = field(default_factory=trio.current_time)
     tallies: Tallies = field(default_factory=Tallies)
     pulse: Pulse = field(default_factory=Pulse)
-    sending: trio.Lock = field(
-        default_factory=trio.Lock
-    )  # between a nonce's choice and its transaction's admission
+    making: trio.Lock = field(default_factory=trio.Lock)  # of accounts, one at a time
 
     async def read(self, fn: Callable[[Chain, Mempool], T]) -> T:
         """Run a view in the chain's thread."""

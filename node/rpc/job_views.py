@@ -17,7 +17,7 @@ from ledger.jobspec import JobSpec, decode_spec
 from ledger.lifecycle import load_spec
 from ledger.mempool import Mempool
 from ledger.records import JOB, JobRecord, JobStatus, Reason
-from ledger.settlement import Settlement
+from ledger.settlement import Outcome, Settlement, UpdateResult
 from ledger.slots import round_at
 from ledger.state import Overlay
 from ledger.transactions import SubmitJob, Transaction
@@ -29,7 +29,6 @@ from node.rpc.views import LOSS_UNIT, Json, mean_loss, show_address, show_text
 MIN_PREFIX = 4  # hex digits that may stand for a job's id
 MAX_LISTED = 10  # candidates named for an ambiguous prefix
 CACHED_TALLIES = 1024
-PRICE_NOTE = "stored with the job; updates are not paid for in this version of the protocol"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,13 @@ class Tally:
     settlements: int
     tickets: int
     loss: int | None
+    paid_updates: int
+    paid: int  # units
+
+
+def _count_paid(settled: list[SettlementRecord]) -> tuple[int, int]:
+    amounts = [r.amount for s in settled for r in s.settlement.updates if r.outcome is Outcome.PAID]
+    return len(amounts), sum(amounts)
 
 
 class Tallies:
@@ -51,9 +57,9 @@ class Tallies:
         key = (job_id, record.provenance)
         tally = self._known.get(key)
         if tally is None:
-            settled = chain.list_settlements(job_id)
+            settled = list_measured(chain, job_id)
             loss = get_loss(settled[-1].settlement) if settled else None
-            tally = Tally(len(settled), sum(len(s.tickets) for s in settled), loss)
+            tally = Tally(len(settled), sum(len(s.tickets) for s in settled), loss, *_count_paid(settled))
             self._known[key] = tally
             while len(self._known) > CACHED_TALLIES:
                 self._known.popitem(last=False)
@@ -149,10 +155,19 @@ def summarise_job(chain: Chain, job_id: bytes, record: JobRecord, tallies: Talli
         "lost": record.lost.bit_count(),
         "tickets": tally.tickets,
         "pending_tickets": sum(len(p.tickets) for p in record.pending),
+        "updates": tally.paid_updates,
+        "paid": str(tally.paid),
+        "pending_updates": count_pending_updates(chain, job_id),
         "weights_cid": cid_text(record.weights),
         "work": str(record.work),
         "lifetime_ends": record.submitted + spec.lifetime,
     }
+
+
+def count_pending_updates(chain: Chain, job_id: bytes) -> int:
+    """Return how many updates are committed to and not settled: of the round under way and the one before."""
+    now, state = round_at(job_id, chain.head.height, chain.params), Overlay(chain.state)
+    return sum(len(state.get_commitments(job_id, number)) for number in (now - 1, now) if number >= 0)
 
 
 def name_end(record: JobRecord) -> str | None:
@@ -168,7 +183,6 @@ def summarise_spec(chain: Chain, spec: JobSpec) -> Json:
         "burn": str(spec.burn),
         "price": str(spec.price),
         "budget": str(spec.budget),
-        "price_note": PRICE_NOTE if spec.price or spec.budget else "",
         "samples": count_samples(chain, spec),
     }
 
@@ -190,7 +204,8 @@ def summarise_pending(chain: Chain, tx: Transaction) -> Json:
     nothing = dict.fromkeys(
         ("submitted", "first_round", "round", "loss", "loss_units", "first_loss", "weights_cid", "work"), None
     )
-    zeros = dict.fromkeys(("version", "settlements", "drawn", "lost", "tickets", "pending_tickets"), 0)
+    counts = ("version", "settlements", "drawn", "lost", "tickets", "pending_tickets")
+    zeros = dict.fromkeys((*counts, "updates", "pending_updates"), 0) | {"paid": "0"}
     return (
         summarise_spec(chain, spec)
         | nothing
@@ -214,7 +229,12 @@ def summarise_pending(chain: Chain, tx: Transaction) -> Json:
 
 def show_history(chain: Chain, job_id: bytes) -> list[Json]:
     """Return a point for every settlement, oldest first."""
-    return [show_point(record) for record in chain.list_settlements(job_id)]
+    return [show_point(record) for record in list_measured(chain, job_id)]
+
+
+def list_measured(chain: Chain, job_id: bytes) -> list[SettlementRecord]:
+    """Return the settlements that looked at the loss; one whose updates all lost their bonds did not."""
+    return [record for record in chain.list_settlements(job_id) if record.settlement.sample_count]
 
 
 def get_loss(event: Settlement) -> int:
@@ -235,6 +255,9 @@ def show_point(record: SettlementRecord) -> Json:
         "loss": get_loss(event) * LOSS_UNIT,
         "scale": event.scale,
         "tickets": len(record.tickets),
+        "updates": len(event.updates),
+        "update_scale": event.update_scale,
+        "paid": str(sum(r.amount for r in event.updates if r.outcome is Outcome.PAID)),
         "weights_cid": cid_text(event.new_weights),
         "block": record.block.hex(),
     }
@@ -312,4 +335,20 @@ def show_settlement(record: SettlementRecord) -> Json:
             {"seed": ticket.seed.hex(), "height": ticket.height, "block": ticket.block.hex()}
             for ticket in record.tickets
         ],
+        "update_scale": event.update_scale,
+        "credit_base_units": str(event.credit_base),
+        "updates": [show_credit(result) for result in event.updates],
+    }
+
+
+def show_credit(result: UpdateResult) -> Json:
+    """Return an update of a settlement as a third party recomputes it, in the order of the credits."""
+    update = result.update
+    return {
+        "commitment": update.commitment.hex(),
+        "shares": update.shares,
+        "payload_cid": cid_text(update.payload) if update.payload else None,
+        "outcome": str(result.outcome),
+        "credit_units": str(result.credit),
+        "amount": str(result.amount),
     }

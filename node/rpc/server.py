@@ -23,17 +23,20 @@ from ledger.mempool import Mempool
 from node.rpc import job_views, views
 from node.rpc.actions import make_account, send_coins
 from node.rpc.bodies import Fields
-from node.rpc.context import ApiContext
+from node.rpc.context import ApiContext, Making
 from node.rpc.export import complete_chain, export_chain
 from node.rpc.guard import Guard
 from node.rpc.job_actions import cancel_job, fetch_result, measure_accuracy, quote_job, submit_job
 from node.rpc.problems import ApiProblem, problem_of
+from node.rpc.update_views import show_updates
 from node.rpc.views import Json
 
 __all__ = ["ApiContext", "make_app"]
 
 MAX_BLOCKS_LISTED = 200
 DEFAULT_BLOCKS_LISTED = 20
+MAX_UPDATES_LISTED = 1000
+DEFAULT_UPDATES_LISTED = 50
 
 Handler: TypeAlias = Callable[[ApiContext, Request], Awaitable[Json | Response]]
 
@@ -114,12 +117,17 @@ async def get_status(context: ApiContext, request: Request) -> Json:
             "bootstrap_problems": dict(context.get_bootstrap_problems()),
         },
         "peers": len(context.transport.peers()),
+        "updates": _show_maker(context.maker),
         "mining": mining | {"blocks": stats.blocks, "slot": shown.pop("slot")},
         "worker": {"alive": worker.alive, "restarts": worker.restarts, "path": worker.path},
         "uptime_s": trio.current_time() - context.started_s,
         "loop_lag_ms": asdict(lag) if lag else None,
         "parked": progress.parked,
     }
+
+
+def _show_maker(maker: Making) -> Json:
+    return {"enabled": maker.enabled} | asdict(maker.stats) | {"earned": str(maker.stats.earned)}
 
 
 async def get_peers(context: ApiContext, request: Request) -> Json:
@@ -215,6 +223,16 @@ async def get_history(context: ApiContext, request: Request) -> Json:
     return {"points": await context.read(read)}
 
 
+async def get_updates(context: ApiContext, request: Request) -> Json:
+    limit = _read_number(request, "limit", 1, MAX_UPDATES_LISTED) or DEFAULT_UPDATES_LISTED
+
+    def read(chain: Chain, mempool: Mempool) -> list[Json]:
+        job_id, _ = job_views.find_job(chain, mempool, request.path_params["job"])
+        return show_updates(chain, job_id, limit)
+
+    return {"updates": await context.read(read)}
+
+
 async def get_result(context: ApiContext, request: Request) -> Json:
     shown, checkpoint = await fetch_result(context, request.path_params["job"])
     return shown | {"checkpoint_base64": base64.b64encode(checkpoint).decode()}
@@ -282,6 +300,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/jobs", get_jobs),
     ("GET", "/v1/jobs/{job}", get_job),
     ("GET", "/v1/jobs/{job}/history", get_history),
+    ("GET", "/v1/jobs/{job}/updates", get_updates),
     ("GET", "/v1/jobs/{job}/result", get_result),
     ("POST", "/v1/jobs/{job}/accuracy", post_accuracy),
     ("POST", "/v1/jobs/{job}/cancel", post_cancel),

@@ -13,6 +13,7 @@ from ledger.chain import Chain
 from ledger.difficulty import expected_runs, threshold
 from ledger.errors import DecodeError
 from ledger.hashing import HASH_BYTES, cid_text
+from ledger.history import SettlementRecord
 from ledger.jobspec import JobSpec, decode_spec
 from ledger.keys import address_of, address_text, parse_address
 from ledger.lifecycle import load_spec
@@ -256,19 +257,23 @@ def list_settlements_of(chain: Chain, block: Block) -> list[Json]:
     for job_id in sorted(chain.load_touched_jobs(block.hash)):
         for record in chain.list_settlements(job_id):
             if record.height == height:
-                event = record.settlement
-                found.append(
-                    {
-                        "job": job_id.hex(),
-                        "round": event.round,
-                        "version": event.version,
-                        "scale": event.scale,
-                        "tickets": len(record.tickets),
-                        "loss_before": mean_loss(event.loss_before, event.sample_count),
-                        "loss_after": mean_loss(event.loss_after, event.sample_count),
-                    }
-                )
+                found.append({"job": job_id.hex()} | summarise_settlement(record))
     return found
+
+
+def summarise_settlement(record: SettlementRecord) -> Json:
+    """Return what a settlement did; the losses are null where it had nothing to judge."""
+    event = record.settlement
+    measured = event.sample_count > 0
+    return {
+        "round": event.round,
+        "version": event.version,
+        "scale": event.scale,
+        "tickets": len(record.tickets),
+        "updates": len(event.updates),
+        "loss_before": mean_loss(event.loss_before, event.sample_count) if measured else None,
+        "loss_after": mean_loss(event.loss_after, event.sample_count) if measured else None,
+    }
 
 
 # transactions

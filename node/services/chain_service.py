@@ -40,7 +40,7 @@ class ChainService:
     def __init__(self, chain: Chain, clock: Clock = read_clock_ms) -> None:
         self.chain = chain
         self.blobs: BlobStore = chain.blobs
-        self.mempool = Mempool(chain.rules)
+        self.mempool = Mempool(chain.rules, has_blob=chain.blobs.has)
         self.clock = clock
         self.loose_blobs = LooseBlobs()
         self._limiter = trio.CapacityLimiter(1)
@@ -113,11 +113,22 @@ class ChainService:
             self.loose_blobs.collect(chain, self.mempool)
         return added
 
-    async def submit_transaction(self, tx: Transaction) -> None:
-        """Admit our own or a client's transaction and tell the network. Raises what `Mempool.add` raises."""
-        await self.add_transaction(tx)
+    async def send_transaction(self, sign: Callable[[Chain, Mempool], Transaction]) -> Transaction:
+        """Sign and admit a transaction in one turn, so that no two choose the same nonce, and tell the network.
+
+        Raises what `sign` and `Mempool.add` raise.
+        """
+
+        def send(chain: Chain) -> Transaction:
+            tx = sign(chain, self.mempool)
+            self._admit(chain, tx)
+            return tx
+
+        tx = await self.call(send)
+        self._announce_change()
         for hook in self.on_transaction:
             await hook(tx)
+        return tx
 
     async def add_transaction(self, tx: Transaction) -> None:
         """Admit a transaction whose signature was checked."""

@@ -15,6 +15,7 @@ from ledger.chain import CannotJudge, NotYet
 from ledger.errors import (
     DamagedBody,
     DecodeError,
+    FalseShare,
     FalseTrial,
     InvalidBlock,
     InvalidHeader,
@@ -199,7 +200,7 @@ class Gossip:
         try:
             await self._admit(tx, peer_id)
             return Verdict.ACCEPT
-        except FalseTrial as error:  # its relayer had to find out as well
+        except (FalseTrial, FalseShare) as error:  # its relayer had to find out as well
             return await self._ban(peer_id, f"transaction {tx.txid.hex()[:12]}: {error}")
         except (InvalidTransaction, MempoolFull, MissingBlobs) as error:
             log.debug("transaction %s: %s", tx.txid.hex()[:12], error)

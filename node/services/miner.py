@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from ledger.blocks import Block
+from ledger.blocks import Block, Header
 from ledger.chain import Chain
 from ledger.errors import LedgerError
 from ledger.jobspec import encode_spec
@@ -60,6 +60,7 @@ class Miner:
         enabled: bool,
     ) -> None:
         self.enabled = enabled
+        self.on_share: Callable[[Header], None] = lambda share: None
         self._chain, self._worker, self._sync = chain, worker, sync
         self._keypair, self._publish = keypair, publish
         self._numbers = itertools.count(1)
@@ -109,14 +110,15 @@ class Miner:
 
     async def _refresh(self) -> None:
         """Give the training process a new template, or a rest while others are ahead."""
-        if self.enabled and self._may_mine():
+        if self.enabled and self.may_mine():
             async with self._turn:
                 await self._start_template()
         elif not self._resting:
             self._worker.rest()
             self._resting = True
 
-    def _may_mine(self) -> bool:
+    def may_mine(self) -> bool:
+        """Return whether this node is up to date enough to train on what it knows."""
         progress = self._sync.progress()
         return self._worker.alive and progress.state != "starting" and progress.behind <= ALLOWED_BEHIND
 
@@ -146,6 +148,8 @@ class Miner:
         async for kind, arguments in self._inbox:
             if kind == "mined":
                 self._count(arguments[1])
+            elif kind == "share":
+                self._take_share(*arguments)
             elif kind == "found":
                 await self._bring_in(*arguments)
             elif kind == "stuck":
@@ -160,6 +164,15 @@ class Miner:
             self._stuck_on = template.work.parent
         await self._refresh()
 
+    def _take_share(self, number: int, nonce: int, *result: bytes) -> None:
+        """Pass a run on that did not win but gives an update weight; its replay is known here already."""
+        template = self._templates.get(number)
+        if template is not None:
+            run = read_run(list(result))
+            work = replace(template.work, nonce=nonce)
+            self._worker.remember(TicketTask(work.seed, work.parent, template.spec, template.weights), run)
+            self.on_share(Header(work, run.digest, run.before, run.after))
+
     async def _bring_in(self, number: int, nonce: int, *result: bytes) -> None:
         template = self._templates.get(number)
         if template is None:
@@ -168,6 +181,7 @@ class Miner:
         work = replace(template.work, nonce=nonce)
         self._worker.remember(TicketTask(work.seed, work.parent, template.spec, template.weights), run)
         block = assemble_block(template, nonce, run, self._keypair, self._chain.chain.genesis.chain_id)
+        self.on_share(block.header)  # a run that won counts, too
         try:
             added = await self._chain.add_block(block)
         except LedgerError as error:

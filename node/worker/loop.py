@@ -9,7 +9,7 @@ import logging
 import select
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ledger.blobs import BlobStore
 from ledger.errors import LedgerError, MissingBlobs
@@ -117,15 +117,19 @@ class Loop:
             write_frame(self._output, [EVENT, "stuck", mining.number, why])
             return
         if found is not None:
-            self._report(force=True)
-            self._mining = None
-            write_frame(self._output, [EVENT, "found", mining.number, *found])
+            self._report_find(mining, *found)
         elif mining.is_stuck:
             self._report(force=True)
             self._mining = None
             write_frame(self._output, [EVENT, "stuck", mining.number, "the job's runs do not lower its loss"])
         else:
             self._report()
+
+    def _report_find(self, mining: MiningRound, event: str, *find: Any) -> None:  # Any: passed on
+        if event == "found":
+            self._report(force=True)
+            self._mining = None
+        write_frame(self._output, [EVENT, event, mining.number, *find])
 
     def _report(self, force: bool = False) -> None:
         now_s = time.monotonic()

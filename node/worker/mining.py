@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ledger.blocks import Header, WorkHeader, decode_header
 from ledger.jobspec import JobSpec, decode_spec
-from ledger.params import ChainParams
+from ledger.params import MAX_TARGET, ChainParams
 from ledger.work import TicketTask, WorkVerifier
 from node.worker.wire import Frame
 
@@ -27,6 +27,7 @@ class MiningRound:
     runs: int = 0
     valid: int = 0
     invalid_in_a_row: int = 0
+    share_limit: int = 0  # a valid run under it gives an update weight
 
     @property
     def is_stuck(self) -> bool:
@@ -38,7 +39,7 @@ class MiningRound:
             self.invalid_in_a_row = earlier.invalid_in_a_row
 
     def try_next(self, verifier: WorkVerifier) -> Frame | None:
-        """Do one training run; return [nonce, digest, before, after, delta] if its ticket wins."""
+        """Do one training run; return [event, nonce, digest, before, after, delta] if it is "found" or a "share"."""
         work = replace(self.work, nonce=self.nonce)
         self.nonce = (self.nonce + 1) % 2**64
         run = verifier.run(TicketTask(work.seed, work.parent, self.spec, self.weights))
@@ -48,10 +49,12 @@ class MiningRound:
             return None
         self.valid += 1
         self.invalid_in_a_row = 0
-        if Header(work, run.digest, run.before, run.after).ticket >= self.threshold:
+        ticket = Header(work, run.digest, run.before, run.after).ticket
+        if ticket >= max(self.threshold, self.share_limit):
             return None
         losses = (run.before.to_bytes(16, "big"), run.after.to_bytes(16, "big"))
-        return [work.nonce, run.digest, *losses, run.delta]
+        event = "found" if ticket < self.threshold else "share"
+        return [event, work.nonce, run.digest, *losses, run.delta]
 
     def take_counts(self) -> tuple[int, int]:
         """Return (runs, valid ones) since the last call."""
@@ -67,11 +70,13 @@ def encode_mining(
 
 
 def decode_mining(arguments: Frame, params: ChainParams) -> MiningRound:
-    number, work, threshold, spec, weights, nonce = arguments
+    number, work, threshold_bytes, spec, weights, nonce = arguments
+    threshold = int.from_bytes(threshold_bytes, "big")
     return MiningRound(
         number=number,
         work=decode_header(work + bytes(RESULT_BYTES)).work,
-        threshold=int.from_bytes(threshold, "big"),
+        threshold=threshold,
+        share_limit=min(MAX_TARGET, threshold * params.share_factor),
         spec=decode_spec(spec, params) if spec else None,
         weights=weights,
         nonce=nonce,

@@ -17,20 +17,22 @@ import trio
 from ledger.blocks import Block, Header, WorkHeader
 from ledger.genesis import Genesis, regtest_genesis
 from ledger.hashing import tagged_hash
-from ledger.jobspec import decode_spec
+from ledger.jobspec import JobSpec, decode_spec
 from ledger.work import TicketTask
 from node.app import Services, Stop, make_services, run_services
-from node.datadir import NODE_FILE, NodeConfig, init_data_dir
+from node.datadir import CONFIG, NODE_FILE, NodeConfig, init_data_dir
+from node.failures import DATABASE
 from node.p2p.host import Libp2pConfig
 from node.p2p.libp2p_transport import Libp2pTransport, open_libp2p_transport
 from node.p2p.limits import DEFAULT_LIMITS, TransportLimits
 from node.rpc.client import Json, NodeClient, read_address
 from node.services.chain_service import ChainService, read_clock_ms
 from node.services.messages import Names
+from node.services.update_maker import TrainedUpdate, UpdateTrainer
 from node.settings import Settings
 from node.wallet import Wallet
 from node.worker.client import WorkerClient
-from tests.ledger.toy_work import ToyWork
+from tests.ledger.toy_work import VECTOR, ToyWork
 from tests.node.p2p.nodes import until
 from tests.node.services.network import Builder
 
@@ -106,6 +108,16 @@ class ToyMiner:
                 return
 
 
+class ToyTrainer:
+    """Stands for the trainer's process: a step of toy weights towards zero."""
+
+    async def train(
+        self, spec: JobSpec, weights: bytes, previous: bytes, seed: int, limit_s: float, limit_bytes: int
+    ) -> TrainedUpdate:
+        await trio.lowlevel.checkpoint()
+        return TrainedUpdate(VECTOR.pack(*(-(w >> 6) for w in VECTOR.unpack(weights))), 2.0, 1.0, 1, "toy")
+
+
 @dataclass
 class LiveNode:
     """A running node."""
@@ -159,9 +171,10 @@ class LiveNode:
 
 def make_settings(folder: Path, name: str, mine: bool) -> Settings:
     data_dir = folder / name
-    init_data_dir(data_dir, NodeConfig("regtest", SEED, name))
+    if not (data_dir / CONFIG).exists():  # one that ran before goes on
+        init_data_dir(data_dir, NodeConfig("regtest", SEED, name))
     listen = "/ip4/127.0.0.1/tcp/0"
-    return Settings(data_dir, "regtest", SEED, name, listen, 0, (), mine, "portable", "INFO")
+    return Settings(data_dir, "regtest", SEED, name, listen, 0, (), mine, mine, "portable", "INFO")
 
 
 @asynccontextmanager
@@ -174,10 +187,11 @@ async def open_live(
     blocks: Sequence[Block] = (),
     clock: Callable[[], int] = read_clock_ms,
     genesis: Genesis = GENESIS,
+    trainer: UpdateTrainer | None = None,
 ) -> AsyncIterator[LiveNode]:
     """Run a node for the length of the block."""
     settings = make_settings(folder, name, mine)
-    builder = Builder(settings.data_dir, genesis, str(settings.data_dir / "chain.sqlite"))
+    builder = Builder(settings.data_dir, genesis, str(settings.data_dir / DATABASE))
     for block in blocks:
         builder.add(block)
     seed = tagged_hash("gc/test", name.encode())
@@ -189,7 +203,8 @@ async def open_live(
         ):
             service = ChainService(builder.chain, clock)
             wallet = Wallet(settings.data_dir, settings.chain, SEED)
-            parts = make_services(settings, service, cast(WorkerClient, miner), wallet, transport)
+            worker = cast(WorkerClient, miner)
+            parts = make_services(settings, service, worker, trainer or ToyTrainer(), wallet, transport)
             miner.note_event = parts.miner.note_event
             node = LiveNode(settings, builder, parts, Stop(trio.Event()), transport, miner)
             nursery.start_soon(_run, node)

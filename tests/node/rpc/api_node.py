@@ -25,6 +25,7 @@ from ledger.work import TicketTask
 from node.p2p.memory import open_memory_network
 from node.rpc.serve import serve_api
 from node.rpc.server import ApiContext
+from node.services.update_maker import MarketStats
 from node.wallet import Wallet
 from node.worker.client import JobFileRefused, PreparedReply
 from tests.ledger.chain_builder import ChainBuilder, make_spec
@@ -48,8 +49,10 @@ class FakeChainService:
         await trio.lowlevel.checkpoint()
         return fn(self.chain)
 
-    async def submit_transaction(self, tx: Transaction) -> None:
+    async def send_transaction(self, sign: Callable[[Chain, Mempool], Transaction]) -> Transaction:
+        tx = sign(self.chain, self.mempool)
         self.mempool.add(tx, self.chain.state, self.chain.head.height + 1)
+        return tx
 
     @asynccontextmanager
     async def hold_blobs(self, cids: Iterable[bytes]) -> AsyncIterator[None]:
@@ -117,6 +120,12 @@ class FakeMiner:
 
     def stats(self) -> FakeStats:
         return FakeStats()
+
+
+@dataclass
+class FakeMaker:
+    enabled: bool = True
+    stats: MarketStats = field(default_factory=MarketStats)
 
 
 @dataclass
@@ -235,6 +244,7 @@ async def open_api(folder: Path) -> AsyncIterator[ApiNode]:
             chain=service,
             worker=worker,
             miner=FakeMiner(),
+            maker=FakeMaker(),
             sync=sync,
             transport=ours,
             wallet=Wallet(folder, "regtest", SEED),

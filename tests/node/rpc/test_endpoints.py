@@ -28,16 +28,18 @@ def words(text: str) -> set[str]:
 
 JOB_FIELDS = words(
     "id title objective status reason next_step ended_by owner submitted first_round round version settlements loss"
-    " loss_units first_loss target_loss escrow lock burn price budget price_note drawn lost tickets"
-    " pending_tickets weights_cid work lifetime_ends samples"
+    " loss_units first_loss target_loss escrow lock burn price budget drawn lost tickets"
+    " pending_tickets updates paid pending_updates weights_cid work lifetime_ends samples"
 )
 BLOCK_FIELDS = words(
     "height hash time_ms miner job title runs_estimate transactions target loss_before loss_after"
 )
-POINT_FIELDS = words("height round version loss_before loss_after loss scale tickets weights_cid block")
+POINT_FIELDS = words(
+    "height round version loss_before loss_after loss scale tickets updates update_scale paid weights_cid block"
+)
 STATUS_FIELDS = words(
-    "name chain chain_id version peer_id addresses api head genesis state sync peers mining worker mempool wallet jobs"
-    " uptime_s parked loop_lag_ms"
+    "name chain chain_id version peer_id addresses api head genesis state sync peers mining updates worker mempool"
+    " wallet jobs uptime_s parked loop_lag_ms"
 )
 SUBMITTED_FIELDS = words(
     "id txid title objective data_cid data_bytes train judge spec_sha256 escrow burn fee from"

@@ -398,7 +398,7 @@ async def test_own_transaction_is_announced(net: Net) -> None:
     _, node, listener = await line_up(net)
     tx = node.builder.transfer(ALICE, BOB, COIN)
     await until(lambda: node.service.on_transaction)
-    await node.service.submit_transaction(tx)
+    await node.service.send_transaction(lambda chain, mempool: tx)
     assert await listener.hear() == tx.encode()
 
 

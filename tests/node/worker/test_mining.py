@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from ledger.blocks import Header
 from ledger.genesis import Genesis
 from ledger.jobspec import encode_spec
 from ledger.params import REGTEST
@@ -126,6 +127,20 @@ def test_heartbeat_that_fails_ends_the_process(written: Written) -> None:
     loop.handle(mine_frame(replace(TEMPLATE, spec=None), 1))
     with pytest.raises(ZeroDivisionError):
         loop.mine_once()
+
+
+def test_share_is_told_and_mining_goes_on(written: Written) -> None:
+    loop = make_loop(OneResult(after=5))
+    frame = mine_frame(TEMPLATE, 1)
+    run = OneResult(after=5).run(TicketTask(bytes(32), bytes(32), None, b""))
+    ticket = Header(replace(TEMPLATE.work, nonce=0), run.digest, run.before, run.after).ticket
+    frame[4] = (ticket // 4).to_bytes(32, "big")  # the threshold
+    loop.handle(frame)
+    loop.mine_once()
+    loop.mine_once()
+    assert "found" not in written.kinds()
+    shares = [frame for frame in written if frame[1] == "share"]
+    assert shares[0][2:] == [1, 0, run.digest, (10).to_bytes(16, "big"), (5).to_bytes(16, "big"), b"delta"]
 
 
 def test_found_block_ends_mining_until_the_next_template(written: Written) -> None:

@@ -11,18 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ledger.blocks import Header
 from ledger.errors import MissingBlobs
 from ledger.hashing import cid_of, tagged_hash
 from ledger.jobspec import JobSpec
-from ledger.work import SettleTask, TicketTask, WorkRefused
+from ledger.work import RevealedUpdate, SettleTask, TicketRun, TicketTask, WorkRefused
 from node.testnet.process import read_start
 from node.work import EngineVerifier
 from node.worker.client import read_run
 from tests.node.worker.real import GENESIS, WAIT_S, RealWorker, make_work
 from tests.node.worker.test_process import until
+from training.payload import encode_payload
 
 JOB_ID = tagged_hash("test", b"job")
 PARENT = GENESIS.chain_id
@@ -93,8 +95,22 @@ def test_inspect_run_and_settle_give_the_same_bits_as_an_engine_at_hand(
     assert runs == [engine.run(task) for task in tasks]
     heartbeat = TicketTask(tagged_hash("test", b"heartbeat"), PARENT, None, b"")
     assert worker.client.run(heartbeat) == engine.run(heartbeat)
-    merge = SettleTask(spec, facts.weights, tuple(run.delta for run in runs), tagged_hash("test", b"sample"))
-    assert worker.client.settle(merge) == engine.settle(merge)
+    merge = make_settle_task(worker, spec, facts.weights, runs)
+    settled = worker.client.settle(merge)
+    assert settled == engine.settle(merge)
+    credit, void = settled.credits
+    assert credit is not None
+    assert void is None
+
+
+def make_settle_task(worker: RealWorker, spec: JobSpec, weights: bytes, runs: list[TicketRun]) -> SettleTask:
+    """Return a settlement of tickets, of an update that is another run's delta, and of one that is void."""
+    delta = np.frombuffer(runs[-1].delta, "<i8")
+    payloads = (encode_payload(delta, 4096, 8), b"void")
+    updates = tuple(RevealedUpdate(worker.blobs.put(p), len(p), 1 + i) for i, p in enumerate(payloads))
+    seeds = [tagged_hash("test", b"sample" + bytes([i])) for i in range(3)]
+    deltas = tuple(run.delta for run in runs[:-1])
+    return SettleTask(spec, weights, b"", deltas, updates, (seeds[0], seeds[1], seeds[2]))
 
 
 def test_refused_spec_and_missing_data_come_back_as_what_they_are(worker: RealWorker, spec: JobSpec) -> None:

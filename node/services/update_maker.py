@@ -1,0 +1,233 @@
+"""Trains updates for the network's jobs and brings them through commit, reveal and settlement.
+
+One update at a time: for the job that pays best, from the weights its round starts from, with what time a round has.
+Decides nothing about blocks. Source: docs/protocol.md, sections 7.1 and 10.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from ledger.chain import Chain
+from ledger.errors import LedgerError
+from ledger.history import SettlementRecord
+from ledger.jobspec import JobSpec
+from ledger.mempool import Mempool
+from ledger.settlement import Outcome, UpdateResult
+from ledger.transactions import CommitUpdate, RevealUpdate, Transaction
+from ledger.work import WorkRefused
+from node.amounts import format_amount
+from node.services.chain_service import ChainService
+from node.services.kept_updates import KeptUpdate, KeptUpdates
+from node.services.paying import NotEnough, sign_for
+from node.services.share_box import ShareBox
+from node.services.update_plan import Plan, choose_plan, has_ended, is_due, take_shares
+from node.wallet import WalletAccount
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 5.0
+MAX_TRIED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedUpdate:
+    """What the trainer returns: a payload, and losses as floats on its own data."""
+
+    payload: bytes
+    loss_before: float
+    loss_after: float
+    steps: int
+    solver: str
+
+
+class UpdateTrainer(Protocol):
+    """Trains an update in a process of its own (node/trainer/client.py)."""
+
+    async def train(
+        self, spec: JobSpec, weights: bytes, previous: bytes, seed: int, limit_s: float, limit_bytes: int
+    ) -> TrainedUpdate:
+        """WorkRefused if no update came of it, with the reason; other LedgerErrors if the trainer failed."""
+
+
+@dataclass(slots=True)
+class MarketStats:
+    """What became of the node's updates since it started; `earned` in units, less fines and lost bonds."""
+
+    trained: int = 0
+    committed: int = 0
+    revealed: int = 0
+    paid: int = 0
+    earned: int = 0
+    doing: str = "waiting for a job that pays for updates"
+
+
+class UpdateMaker:
+    """One node's part in the market."""
+
+    def __init__(
+        self,
+        chain: ChainService,
+        trainer: UpdateTrainer,
+        account: WalletAccount,
+        kept: KeptUpdates,
+        shares: ShareBox,
+        may_work: Callable[[], bool],
+        enabled: bool,
+    ) -> None:
+        self.enabled = enabled
+        self.stats = MarketStats()
+        self._chain, self._trainer, self._account = chain, trainer, account
+        self._kept, self._shares, self._may_work = kept, shares, may_work
+        self._tried: dict[tuple[bytes, int], None] = {}
+
+    async def run(self) -> None:
+        """Until cancelled: reveal what was committed to, and, if enabled, train more."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_after_kept)
+            if self.enabled:
+                nursery.start_soon(self._keep_training)
+
+    # making updates
+
+    async def _keep_training(self) -> None:
+        while True:
+            change = self._chain.get_next_change()
+            plan = await self._chain.call(self._choose_plan) if self._may_work() else None
+            if plan is None:
+                await _wait(change)
+            else:
+                await self._make(plan)
+
+    def _choose_plan(self, chain: Chain) -> Plan | None:
+        plan = choose_plan(chain, lambda job_id, number: (job_id, number) in self._tried)
+        if plan is not None:
+            self._tried[plan.job_id, plan.round] = None
+            while len(self._tried) > MAX_TRIED:
+                del self._tried[next(iter(self._tried))]
+        return plan
+
+    async def _make(self, plan: Plan) -> None:
+        """Train and commit one update; whatever fails costs this round only."""
+        name = f"round {plan.round} of job {plan.job_id.hex()[:8]}"
+        self.stats.doing = f"training for {name}"
+        try:
+            seed = secrets.randbits(63)  # so that miners' updates differ
+            limits = (plan.limit_s, plan.limit_bytes)
+            trained = await self._trainer.train(plan.spec, plan.weights, plan.previous, seed, *limits)
+        except WorkRefused as error:
+            log.info("no update for %s: %s", name, error)
+        except LedgerError as error:
+            log.warning("no update for %s: %s", name, error)
+        else:
+            self.stats.trained += 1
+            losses = (trained.loss_before, trained.loss_after)
+            log.info("update for %s: %s, loss %.6g -> %.6g", name, trained.solver, *losses)
+            await self._commit(plan, trained.payload)
+
+    async def _commit(self, plan: Plan, payload: bytes) -> None:
+        update = KeptUpdate(
+            self._account.keypair.public, plan.job_id, plan.round, secrets.token_bytes(32), payload
+        )
+        try:
+            await trio.to_thread.run_sync(self._kept.add, update)
+        except OSError as error:
+            log.warning("update not committed, for it could not be kept: %s", error)
+            return
+        while True:
+            change = self._chain.get_next_change()
+            try:
+                await self._chain.send_transaction(lambda chain, pool: self._sign_commit(chain, pool, update))
+            except NoShares:
+                self.stats.doing = "waiting for a training run that counts as a share"
+                await _wait(change)
+                continue
+            except NotEnough as error:
+                self.stats.doing = f"waiting for income: {error}"
+                log.info("update not committed: %s", error)
+            except LedgerError as error:
+                log.info("update not committed: %s", error)
+            else:
+                self.stats.committed += 1
+                self.stats.doing = "waiting for the next round"
+            return
+
+    def _sign_commit(self, chain: Chain, mempool: Mempool, update: KeptUpdate) -> Transaction:
+        waiting = [tx.body for tx in mempool.transactions()]
+        taken = frozenset(
+            share for body in waiting if isinstance(body, CommitUpdate) for share in body.shares
+        )
+        shares = take_shares(chain, self._shares, taken, update.round, update.job_id)
+        if not shares:
+            raise NoShares
+        return sign_for(chain, mempool, self._account, update.make_commit(shares))
+
+    # what was committed to
+
+    async def _look_after_kept(self) -> None:
+        while True:
+            change = self._chain.get_next_change()
+            for update in self._kept.get_all():
+                await self._look_after(update)
+            await _wait(change)
+
+    async def _look_after(self, update: KeptUpdate) -> None:
+        try:
+            if await self._chain.call(lambda chain: is_due(chain, update)):
+                await self._reveal(update)
+            elif await self._chain.call(lambda chain: has_ended(chain, update, self._chain.mempool)):
+                await self._close(update)
+        except LedgerError as error:
+            log.warning("update %s: %s", update.commitment.hex()[:12], error)
+
+    async def _reveal(self, update: KeptUpdate) -> None:
+        bodies = [tx.body for tx in self._chain.mempool.transactions()]
+        if any(isinstance(b, RevealUpdate) and b.payload == update.payload_cid for b in bodies):
+            return
+        async with self._chain.hold_blobs([update.payload_cid]):
+            await self._chain.put_blob(update.payload_cid, update.payload)
+            await self._chain.send_transaction(
+                lambda chain, pool: sign_for(chain, pool, self._account, update.make_reveal())
+            )
+        self.stats.revealed += 1
+
+    async def _close(self, update: KeptUpdate) -> None:
+        """Note what became of an update that is settled, or that no block took, and forget it."""
+        result = await self._chain.call(lambda chain: find_result(chain, update))
+        if result is not None:
+            self._note(result)
+        await trio.to_thread.run_sync(self._kept.drop, update)
+
+    def _note(self, result: UpdateResult) -> None:
+        name, amount = result.update.commitment.hex()[:12], format_amount(result.amount)
+        log.info("update %s: %s %s", name, result.outcome, amount)
+        if result.outcome is Outcome.PAID:
+            self.stats.paid += 1
+            self.stats.earned += result.amount
+        elif result.outcome is not Outcome.UNPAID:
+            self.stats.earned -= result.amount
+
+
+class NoShares(LedgerError):
+    """No training run of ours can give an update weight at the moment."""
+
+
+def find_result(chain: Chain, update: KeptUpdate) -> UpdateResult | None:
+    """Return what a settlement of the main chain said of an update."""
+    records: list[SettlementRecord] = chain.list_settlements(update.job_id)
+    for record in reversed(records):
+        if record.settlement.round == update.round:
+            results = record.settlement.updates
+            return next((r for r in results if r.update.commitment == update.commitment), None)
+    return None
+
+
+async def _wait(change: trio.Event) -> None:
+    with trio.move_on_after(LOOK_AGAIN_S):
+        await change.wait()

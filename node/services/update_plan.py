@@ -1,0 +1,135 @@
+"""What a miner trains next, and what of its updates is due: questions to the chain, without any waiting.
+
+Policy, not consensus. Source: docs/protocol.md, sections 7.1 and 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ledger.chain import Chain
+from ledger.errors import LedgerError
+from ledger.jobspec import JobSpec
+from ledger.lifecycle import load_spec
+from ledger.market import reveal_window
+from ledger.mempool import Mempool
+from ledger.records import JobRecord, JobStatus
+from ledger.sidecars import most_declared
+from ledger.slots import job_height, round_at
+from ledger.state import Overlay
+from ledger.transactions import CommitUpdate
+from node.services.kept_updates import KeptUpdate
+from node.services.share_box import ShareBox
+
+PACE_BLOCKS = 16  # the last ones, whose times say how long a block takes
+BLOCKS_TO_COMMIT = 2  # at the end of a round: for the commitment to reach a block
+LEAST_TIME_S = 0.3
+MOST_TIME_S = 600.0
+PART_OF_LIMIT = 2  # a payload takes at most this part of what a block's commitments may declare
+
+
+class RoundOver(LedgerError):
+    """A commitment comes too late for its round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An update to make: whose job's, from which weights (`previous`: before the last step), how fast, how large."""
+
+    job_id: bytes
+    round: int
+    spec: JobSpec
+    weights: bytes
+    previous: bytes
+    limit_s: float
+    limit_bytes: int
+
+
+def choose_plan(chain: Chain, is_tried: Callable[[bytes, int], bool]) -> Plan | None:
+    """Return the update that promises most, among rounds not tried yet that leave time to train."""
+    height, block_s = chain.head.height + 1, measure_block_s(chain)
+    best: tuple[float, bytes, JobRecord] | None = None
+    for job_id, record in Overlay(chain.state).active_jobs():
+        number = round_at(job_id, height, chain.params)
+        if record.status is not JobStatus.LIVE or number < record.first_round or is_tried(job_id, number):
+            continue
+        if time_left_s(chain, job_id, height, block_s) < LEAST_TIME_S:
+            continue
+        promise = expect_payment(load_spec(record, chain.params), record)
+        if promise > 0 and (best is None or promise > best[0]):
+            best = (promise, job_id, record)
+    if best is None:
+        return None
+    _, job_id, record = best
+    moved = record.previous != record.weights
+    return Plan(
+        job_id=job_id,
+        round=round_at(job_id, height, chain.params),
+        spec=load_spec(record, chain.params),
+        weights=chain.load_weights(record.weights),
+        previous=chain.load_weights(record.previous) if moved else b"",
+        limit_s=min(MOST_TIME_S, time_left_s(chain, job_id, height, block_s)),
+        limit_bytes=most_declared(chain.params) // PART_OF_LIMIT,
+    )
+
+
+def expect_payment(spec: JobSpec, record: JobRecord) -> float:
+    """Return the units that a round's updates can earn together, if the loss goes on falling as it did."""
+    losses = record.last_losses
+    fall = 1.0
+    if len(losses) >= 2 and losses[-2]:
+        fall = max(0.001, (losses[-2] - losses[-1]) / losses[-2])
+    return min(float(spec.budget), spec.price * fall)
+
+
+def measure_block_s(chain: Chain) -> float:
+    """Return how long a block took of late, seconds."""
+    main = chain.index.main
+    first = chain.index[main[max(1, len(main) - PACE_BLOCKS)]] if len(main) > 1 else chain.head
+    blocks = chain.head.height - first.height
+    if blocks < 1:
+        return chain.params.interval_ms / 1000
+    return (chain.head.time_ms - first.time_ms) / 1000 / blocks
+
+
+def time_left_s(chain: Chain, job_id: bytes, height: int, block_s: float) -> float:
+    """Return the seconds to train in, of the round that the block at `height` is in."""
+    length = chain.params.round_length
+    left = -job_height(job_id, height, chain.params) % length + 1  # blocks, with the one at `height`
+    return (left - BLOCKS_TO_COMMIT) * block_s
+
+
+def take_shares(
+    chain: Chain, box: ShareBox, taken: frozenset[bytes], round_number: int, job_id: bytes
+) -> tuple[bytes, ...]:
+    """Return the shares for a commitment in the next block; half of what a block takes, so that others find room."""
+    params = chain.params
+    now = round_at(job_id, chain.head.height + 1, params)
+    if now != round_number:
+        raise RoundOver(f"round {round_number} of job {job_id.hex()[:8]} is over, it is round {now}")
+    most = min(params.update_shares, max(1, params.block_shares // 2))
+    return tuple(share.encode() for share in box.choose(chain, most, taken))
+
+
+def is_due(chain: Chain, update: KeptUpdate) -> bool:
+    """Return whether the next block may carry the update's reveal."""
+    there = Overlay(chain.state).get_commitments(update.job_id, update.round)
+    hidden = any(c.commitment == update.commitment and not c.payload for c in there)
+    return hidden and chain.head.height + 1 in reveal_window(update.job_id, update.round, chain.params)
+
+
+def has_ended(chain: Chain, update: KeptUpdate, mempool: Mempool) -> bool:
+    """Return whether nothing can come of the update any more: it is settled, or its round went by without it.
+
+    A settlement counts a round later: a reorganisation may take it back.
+    """
+    height = chain.head.height + 1
+    if height >= reveal_window(update.job_id, update.round, chain.params).stop + chain.params.round_length:
+        return True
+    there = Overlay(chain.state).get_commitments(update.job_id, update.round)
+    if any(c.commitment == update.commitment for c in there):
+        return False
+    bodies = (tx.body for tx in mempool.transactions())
+    waits = any(isinstance(b, CommitUpdate) and b.commitment == update.commitment for b in bodies)
+    return not waits and round_at(update.job_id, height, chain.params) > update.round

@@ -1,0 +1,132 @@
+"""A whole node's part in the market: it trains, commits, reveals and is paid, whatever stops it in between."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from ledger.blocks import Block
+from ledger.commitments import Commitment
+from ledger.genesis import local_accounts
+from ledger.history import SettlementRecord
+from ledger.jobspec import JobSpec
+from ledger.settlement import Outcome
+from ledger.state import Overlay
+from ledger.work import WorkRefused
+from node.services import miner as miner_module
+from node.services import update_maker
+from node.services.kept_updates import FOLDER
+from node.services.update_maker import TrainedUpdate
+from node.wallet import Wallet
+from tests.ledger.market_builder import ESCROW, market_spec
+from tests.node.live import GENESIS, SEED, LiveNode, ToyTrainer, make_settings, open_live
+from tests.node.services.network import Builder
+
+pytestmark = pytest.mark.integration
+
+WAIT_S = 40.0
+BLOCKS = 14  # enough for the node's first income to be spendable
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(miner_module, "REFRESH_S", 0.1)
+    monkeypatch.setattr(update_maker, "LOOK_AGAIN_S", 0.2)
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+    with trio.fail_after(WAIT_S):
+        while not await condition():
+            await trio.sleep(0.05)
+
+
+async def _settlements(node: LiveNode, job: bytes) -> list[SettlementRecord]:
+    return await node.parts.chain.call(lambda chain: chain.list_settlements(job))
+
+
+async def _commitments(node: LiveNode, job: bytes) -> list[Commitment]:
+    def look(chain: object) -> list[Commitment]:
+        state = Overlay(node.builder.chain.state)
+        return [c for number in range(100) for c in state.get_commitments(job, number)]
+
+    return await node.parts.chain.call(look)
+
+
+def _prepare(folder: Path, name: str) -> tuple[bytes, list[Block]]:
+    """Return a job that pays for updates and the blocks to it, the node's own income among them."""
+    settings = make_settings(folder, name, mine=True)
+    own = Wallet(settings.data_dir, settings.chain, SEED).own.keypair
+    builder = Builder(folder / "before", GENESIS)
+    for _ in range(BLOCKS):
+        builder.mine(miner=own)
+    job = builder.open_job(market_spec(), escrow=ESCROW, key=local_accounts(SEED)[0])
+    return job, [builder.block_at(height) for height in range(1, builder.height + 1)]
+
+
+async def test_node_earns_with_updates(tmp_path: Path) -> None:
+    job, blocks = _prepare(tmp_path, "maker")
+    async with open_live(tmp_path, "maker", mine=True, blocks=blocks) as node:
+
+        async def is_paid() -> bool:
+            return node.parts.maker.stats.paid > 0
+
+        await _until(is_paid)
+        stats = node.parts.maker.stats
+        results = [r for s in await _settlements(node, job) for r in s.settlement.updates]
+        paid = [r for r in results if r.outcome is Outcome.PAID]
+        assert paid
+        assert stats.earned > 0
+        assert not [r for r in results if r.outcome in (Outcome.VOID, Outcome.UNREVEALED)]
+
+
+async def test_node_stopped_between_commit_and_reveal_reveals_when_it_is_back(tmp_path: Path) -> None:
+    job, blocks = _prepare(tmp_path, "killed")
+    async with open_live(tmp_path, "killed", mine=True, blocks=blocks) as node:
+
+        async def is_committed() -> bool:
+            return bool(await _commitments(node, job))
+
+        await _until(is_committed)
+        await node.miner.hold()
+        (committed, *_) = await _commitments(node, job)
+        assert not committed.payload
+        assert (node.settings.data_dir / FOLDER / f"{committed.commitment.hex()}.json").exists()
+    async with open_live(tmp_path, "killed", mine=True) as node:
+
+        async def is_settled() -> bool:
+            results = [r for s in await _settlements(node, job) for r in s.settlement.updates]
+            return any(r.update.commitment == committed.commitment for r in results)
+
+        await _until(is_settled)
+        results = {
+            r.update.commitment: r for s in await _settlements(node, job) for r in s.settlement.updates
+        }
+        assert results[committed.commitment].outcome is Outcome.PAID
+
+
+class RefusingTrainer(ToyTrainer):
+    """Never makes an update."""
+
+    asked = 0
+
+    async def train(
+        self, spec: JobSpec, weights: bytes, previous: bytes, seed: int, limit_s: float, limit_bytes: int
+    ) -> TrainedUpdate:
+        self.asked += 1
+        raise WorkRefused("the loss did not fall")
+
+
+async def test_training_that_comes_to_nothing_costs_a_round_only(tmp_path: Path) -> None:
+    job, blocks = _prepare(tmp_path, "futile")
+    trainer = RefusingTrainer()
+    async with open_live(tmp_path, "futile", mine=True, blocks=blocks, trainer=trainer) as node:
+
+        async def is_asked_twice() -> bool:
+            return trainer.asked >= 2
+
+        await _until(is_asked_twice)
+        assert not await _commitments(node, job)
+        assert node.parts.maker.stats.committed == 0
