@@ -55,7 +55,7 @@ def test_exit_codes_are_those_of_the_documentation() -> None:
 def test_verbs_are_these() -> None:
     expected = (
         "init run status peers completion testnet·up testnet·status testnet·logs testnet·down testnet·add testnet·kill"
-        " testnet·restart job·quote job·submit job·list job·show job·watch job·updates job·cancel job·result wallet·list"
-        " wallet·new wallet·balance wallet·send chain·show chain·tx chain·export chain·verify config·show"
+        " testnet·restart job·quote job·submit job·list job·show job·watch job·updates job·cancel job·result"
+        " wallet·list wallet·new wallet·balance wallet·send chain·show chain·tx chain·export chain·verify config·show"
     )
     assert set(COMMANDS) == {name.replace("·", " ") for name in expected.split()}
