@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.problems import PROBLEMS, SEED, Problem, make_problem, saturate_weights
+from tests.vectors.build_exact import build_updates
 from training.engine import Engine
 from training.exact.grids import MASTER, make_product_weights
 from training.exact.trace import Trace
@@ -38,6 +39,11 @@ def test_fused_settlement_is_the_portable_settlement(name: str) -> None:
     judged = fused.evaluate(problem.task, settled.weights, "judge")
     assert judged == portable.evaluate(problem.task, settled.weights, "judge")
     assert judged == (settled.split_loss, settled.split_count)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_fused_settlement_with_updates_is_the_portable_settlement(name: str) -> None:
+    assert build_updates(name, "fused") == build_updates(name, "portable")
 
 
 @settings(max_examples=25)

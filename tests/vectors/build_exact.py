@@ -5,6 +5,7 @@ Bytes are hexadecimal; integers that JSON readers would round are decimal text; 
 """
 
 import json
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.training.payloads import round_delta
 from tests.training.problems import PROBLEMS, SEED
 from training.engine import Engine, Run
 from training.exact import counter, functions, integers
 from training.exact.trace import Trace
+from training.hashing import compute_cid
+from training.merge import Settled, Update
+from training.payload import decode_payload
 from training.settlement import merge_deltas
 
 FOLDER = Path(__file__).parent
 EXACT_IN_JSON = 2**53
 PATHS = ("fused", "portable")
 SEEDS = (bytes(32), SEED)
+SAMPLE_SEEDS = (SEED, bytes(32), SEED[::-1])
 Json = dict[str, Any]  # Any: whatever JSON holds
 
 
@@ -39,7 +45,11 @@ def build(path: str = "portable") -> dict[str, Json]:
             "heartbeat": build_heartbeats(path),
             "tasks": [_task(name, path) for name in PROBLEMS],
         },
-        "exact_settlements": {"tasks": [_settlement(name, path) for name in PROBLEMS]},
+        "exact_payloads": {"payloads": _payloads(), "take_out": _take_out()},
+        "exact_settlements": {
+            "tasks": [_settlement(name, path) for name in PROBLEMS],
+            "updates": [build_updates(name, path) for name in PROBLEMS],
+        },
     }
 
 
@@ -125,6 +135,47 @@ def _clip() -> list[Json]:
     return [{"deltas": rows, "clipped": clipped, "mean": merge_deltas(deltas).tolist()}]
 
 
+def _payloads() -> list[Json]:
+    """Of one chunk and more, sparse and dense, with the digest of what they hold as little-endian int64."""
+    rows = []
+    for count, kept, bits in (
+        (1, 1, 2),
+        (30, 7, 2),
+        (30, 30, 4),
+        (30, 4096, 8),
+        (4096, 5, 8),
+        (4200, 101, 4),
+    ):
+        delta = counter.make_uniform(count, count, 29)
+        payload = round_delta(delta.tolist(), kept, bits)
+        read = decode_payload(payload, count)
+        rows.append(
+            {
+                "count": count,
+                "payload": payload.hex(),
+                "first": read[:16].tolist(),
+                "sha256": sha256(read.astype("<i8").tobytes()).hexdigest(),
+            }
+        )
+    return rows
+
+
+def _take_out() -> list[Json]:
+    """Projections at the limits: alpha from -2^49 to 2^49, and the clip."""
+    largest = 2**28
+    pairs = [
+        ([3, -5, 7], [1, 1, 1]),
+        ([3, -5, 7], [0, 0, 0]),
+        ([largest] * 4, [1, 0, 0, 0]),
+        ([-largest] * 4, [1, 1, 0, 0]),
+        ([largest] * 4, [largest] * 4),
+        ([largest, -largest, largest, 5], [largest, largest, -largest, largest]),
+        ([largest, 0, 0, 0], [largest, -largest, largest, -1]),
+        ([123456789, -98765432, 11, -268435455], [-99999999, 268435455, -77, 13]),
+    ]
+    return [{"a": a, "b": b, "left": integers.take_out(np.array(a), np.array(b)).tolist()} for a, b in pairs]
+
+
 def _task(name: str, path: str) -> Json:
     problem = PROBLEMS[name]()
     engine = problem.make_engine(path)
@@ -162,6 +213,53 @@ def _settlement(name: str, path: str) -> Json:
         "sample_count": settled.sample_count,
         "split_loss": str(settled.split_loss),
         "split_count": settled.split_count,
+    }
+
+
+def build_updates(name: str, path: str) -> Json:
+    """Settlements of a round with tickets, a last step and updates of unequal weight, one of them void; and of one
+    with two updates alone."""
+    problem = PROBLEMS[name]()
+    blobs = {problem.task.data_cid: problem.blob}
+    engine = Engine(blobs.__getitem__, path)  # type: ignore[arg-type]  # one of PATHS
+    runs = [engine.run(problem.task, problem.weights, bytes([i]) * 32).delta for i in range(6)]
+    count = len(problem.weights) // 8
+    payloads = [
+        round_delta((2 * np.frombuffer(delta, "<i8")).tolist(), kept, bits)
+        for delta, kept, bits in zip(runs[3:], (4096, -(-count // 2), 4096), (8, 4, 2), strict=True)
+    ]
+    payloads.insert(2, payloads[0][:-1])
+    blobs |= {compute_cid(payload): payload for payload in payloads}
+    updates = [Update(compute_cid(p), len(p), w) for p, w in zip(payloads, (1, 7, 2, 3), strict=True)]
+    previous = engine.inspect(problem.task).weights
+    if previous == problem.weights:
+        previous = engine.settle(problem.task, previous, runs[:1], SAMPLE_SEEDS).weights
+    settle = partial(engine.settle, problem.task, problem.weights)
+    return {
+        "task": name,
+        "run_seeds": [(bytes([i]) * 32).hex() for i in range(3)],
+        "sample_seeds": [seed.hex() for seed in SAMPLE_SEEDS],
+        "previous": previous.hex(),
+        "updates": [{"payload": p.hex(), "weight": u.weight} for p, u in zip(payloads, updates, strict=True)],
+        "settled": _describe(settle(runs[:3], SAMPLE_SEEDS, previous, updates)),
+        "first_two_alone": _describe(settle([], SAMPLE_SEEDS, b"", updates[:2])),
+    }
+
+
+def _describe(settled: Settled) -> Json:
+    return {
+        "weights_sha256": sha256(settled.weights).hexdigest(),
+        "scale": settled.scale,
+        "losses": [str(loss) for loss in settled.losses],
+        "sample_count": settled.sample_count,
+        "split_loss": str(settled.split_loss),
+        "split_count": settled.split_count,
+        "loss_before": str(settled.loss_before),
+        "loss_after": str(settled.loss_after),
+        "update_scale": settled.update_scale,
+        "update_losses": [str(loss) for loss in settled.update_losses],
+        "credits": [None if credit is None else str(credit) for credit in settled.credits],
+        "credit_base": str(settled.credit_base),
     }
 
 

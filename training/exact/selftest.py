@@ -5,7 +5,7 @@ numbers flushed to zero, a full loss and full tickets of both objectives.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -16,15 +16,19 @@ from training.engine import Engine, Run, Task
 from training.errors import SelfTestFailed
 from training.exact.counter import GAMMA, WORD, make_uniform, mix, mix_words, open_stream
 from training.exact.grids import DATA, PRODUCT_BITS
+from training.exact.integers import Integers
 from training.hashing import compute_cid
+from training.merge import Update
 from training.splits import NAMES
 
 Path = Literal["fused", "portable"]
 Floats = NDArray[Any]  # Any: numpy's types lose float64 in arithmetic with Python's floats
 SEED = bytes(range(32))
+NO_BLOBS: Mapping[bytes, bytes] = {}
 HEARTBEAT_DIGEST = "7b5eb5967ac34ee5"
 ATTENTION_DIGEST = "80df7e3e77129503"
 SOFTMAX_DIGEST = "04be3a24deb3f44f"
+UPDATE_DIGEST = "f8afc385d4d41e2d"
 PREDICTIONS_DIGEST = "0dfb9baf4d700a34"
 EXP_DIGEST = "6b7ae108d16f0363"
 
@@ -35,6 +39,7 @@ def check_machine(path: Path = "fused") -> None:
     _require(f"heartbeat ticket ({path})", run_heartbeat(path), HEARTBEAT_DIGEST)
     _require(f"attention_regression ticket ({path})", run_attention(path), ATTENTION_DIGEST)
     _require(f"softmax_regression ticket ({path})", run_softmax(path), SOFTMAX_DIGEST)
+    _require(f"settlement with an update ({path})", run_update(path), UPDATE_DIGEST)
     _require(f"predictions ({path})", run_predictions(path), PREDICTIONS_DIGEST)
 
 
@@ -236,12 +241,40 @@ def run_predictions(path: Path) -> str:
     return hashlib.sha256(np.concatenate(classes).astype("u1").tobytes()).hexdigest()[:16]
 
 
+def run_update(path: Path) -> str:
+    """A settlement with a ticket, a long last step and an update, whose payload is the signs of a run's delta."""
+    blobs: dict[bytes, bytes] = {}
+    engine, task, previous = _make_attention(path, blobs)
+    weights = engine.inspect(task).weights
+    run, other = (engine.run(task, weights, seed) for seed in (SEED, SEED[::-1]))
+    payload = _make_payload(np.frombuffer(other.delta, "<i8"))
+    update = Update(compute_cid(payload), len(payload), 3)
+    blobs[update.payload_cid] = payload
+    settled = engine.settle(task, weights, [run.delta], (SEED,) * 3, previous, [update])
+    figures = settled.losses, settled.update_losses, settled.credits, settled.credit_base
+    return _summarise(run, settled.weights, repr(figures).encode())
+
+
+def _make_payload(delta: Integers) -> bytes:
+    """Every third entry, in 4 bits: the outermost codes."""
+    kept = len(delta) // 3
+    step = int(np.abs(delta).max()) // 15
+    numbers = sum((3 * i) << (12 * i) for i in range(kept))
+    codes = sum((15 if delta[3 * i] > 0 else 0) << (4 * i) for i in range(kept))
+    parts = (kept.to_bytes(2, "little"), step.to_bytes(4, "little"))
+    return b"".join((b"GCU1\x04", *parts, _pack(numbers, 12 * kept), _pack(codes, 4 * kept)))
+
+
+def _pack(joined: int, bits: int) -> bytes:
+    return joined.to_bytes((bits + 7) // 8, "little")
+
+
 Problem = tuple[Engine, Task, bytes]
 
 
-def _make_attention(path: Path) -> Problem:
+def _make_attention(path: Path, more: Mapping[bytes, bytes] = NO_BLOBS) -> Problem:
     blob = _make_blob((3, 5), 7, keys=False)
-    return _make_problem("attention_regression", (3, 5, 7, 1, 1), blob, ((3, 12), (3, 12)), path)
+    return _make_problem("attention_regression", (3, 5, 7, 1, 1), blob, ((3, 12), (3, 12)), path, more)
 
 
 def _make_softmax(path: Path) -> Problem:
@@ -249,10 +282,16 @@ def _make_softmax(path: Path) -> Problem:
 
 
 def _make_problem(
-    objective: str, params: tuple[int, ...], blob: bytes, rates: tuple[tuple[int, int], ...], path: Path
+    objective: str,
+    params: tuple[int, ...],
+    blob: bytes,
+    rates: tuple[tuple[int, int], ...],
+    path: Path,
+    more: Mapping[bytes, bytes] = NO_BLOBS,
 ) -> Problem:
+    """Blobs other than the data are looked for in `more`."""
     task = Task(objective, params, compute_cid(blob), len(blob), SEED, 2, 11, rates, 16)
-    engine = Engine(lambda _: blob, path)
+    engine = Engine(lambda cid: more.get(cid, blob), path)
     weights = np.frombuffer(engine.inspect(task).weights, "<i8").copy()
     weights[::7] = 2**27 - 1
     weights[3::7] = -(2**27 - 1)
