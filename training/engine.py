@@ -239,6 +239,11 @@ class Engine:
 
     # --- data ---------------------------------------------------------------------------------------------------------
 
+    def get_dataset(self, task: Task) -> tuple[Objective, Dataset]:
+        """The task's objective and data, for training by any method; raises TaskRefused."""
+        prepared = self._prepare(task)
+        return prepared.objective, prepared.data
+
     def _prepare(self, task: Task) -> _Prepared:
         key = (task.objective, task.params, task.data_cid, task.data_size)  # all that a refusal depends on
         prepared = self._prepared.get(key)

@@ -22,7 +22,7 @@ EXACT_FILES = (
     "objectives/base.py",
     "paths.py",
 )
-FREE_FUNCTIONS = {"native_loss"}
+FREE_FUNCTIONS = {"native_loss", "native_residuals"}
 TORCH_CALLS = {
     "arange", "cat", "clamp", "from_numpy", "full_like", "round", "split", "zeros",
 }  # fmt: skip

@@ -196,10 +196,13 @@ class AttentionRegression:
     # --- free ---------------------------------------------------------------------------------------------------------
 
     def native_loss(self, weights: Sequence[Tensor], batch: Batch) -> Tensor:
+        return (self.native_residuals(weights, batch) ** 2).sum()
+
+    def native_residuals(self, weights: Sequence[Tensor], batch: Batch) -> Tensor:
         x_dd, y_dc = weights
         a_NLd = batch.inputs
         p_NLL = torch.softmax(a_NLd @ x_dd @ a_NLd.transpose(1, 2), -1)
-        return ((p_NLL @ a_NLd @ y_dc - batch.targets) ** 2).sum()
+        return p_NLL @ a_NLd @ y_dc - batch.targets
 
 
 def _compute_residuals(v_NLc: Tensor, batch: Batch) -> Tensor:

@@ -113,6 +113,9 @@ class Objective(Protocol):
         """The sum of losses in floating point, differentiable, for training by any method. Weights and data in units
         of one, any float dtype."""
 
+    def native_residuals(self, weights: Sequence[Tensor], batch: Batch) -> Tensor:
+        """What native_loss sums the squares of."""
+
 
 def count_parameters(objective: Objective) -> int:
     return sum(int(np.prod(shape)) for shape in objective.shapes)

@@ -162,10 +162,13 @@ class SoftmaxRegression:
     # --- free ---------------------------------------------------------------------------------------------------------
 
     def native_loss(self, weights: Sequence[Tensor], batch: Batch) -> Tensor:
+        return (self.native_residuals(weights, batch) ** 2).sum()
+
+    def native_residuals(self, weights: Sequence[Tensor], batch: Batch) -> Tensor:
         scores = batch.inputs @ weights[0]
         if self.key_features:
             scores = scores @ batch.keys.transpose(0, 1)
-        return ((torch.softmax(scores, -1) - batch.targets) ** 2).sum()
+        return torch.softmax(scores, -1) - batch.targets
 
 
 def _compute_residuals(p_Nc: Tensor, batch: Batch) -> Tensor:

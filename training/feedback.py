@@ -1,0 +1,83 @@
+"""What a payload loses: choosing its compression, and adding the lost part to the next update (error feedback).
+
+Source: Karimireddy et al., "Error Feedback Fixes SignSGD" (1901.09847); the payload's format is section 10.2 of
+docs/protocol.md. A miner's own business: a receiver sees only payloads.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.exact.integers import DELTA_LIMIT, Integers
+from training.payload import CHUNK, decode_payload, encode_payload, size_of_payload
+
+DENSE = CHUNK
+DECAY = 0.0
+MAX_RESIDUALS = 8  # jobs whose residual is kept, of at most 8 MiB each
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """Entries kept of each chunk of 4096, and bits of each."""
+
+    kept: int
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A payload and the delta that its receivers will read."""
+
+    payload: bytes
+    delta: Integers
+
+
+class Feedback:
+    """The residual of every job: what its last payload lost."""
+
+    def __init__(self, decay: float = DECAY) -> None:
+        self._decay = decay
+        self._residuals: OrderedDict[bytes, Integers] = OrderedDict()
+
+    def get_residual(self, job: bytes, count: int) -> Integers:
+        """What the last payload of the job lost, [count]; zeros if there was none."""
+        residual = self._residuals.get(job)
+        return residual if residual is not None and len(residual) == count else np.zeros(count, np.int64)
+
+    def pack(self, job: bytes, delta: Integers, compression: Compression) -> Packed:
+        """Pack the delta and the decayed residual of the last one; keep what the payload loses.
+
+        Exactly: payload's delta + new residual = delta + round(decay * residual), clipped to +-2^28.
+        """
+        residual = self.get_residual(job, len(delta))
+        wanted = delta + np.rint(self._decay * residual).astype(np.int64)
+        wanted = np.clip(wanted, -DELTA_LIMIT, DELTA_LIMIT)
+        payload = encode_payload(wanted, compression.kept, compression.bits)
+        read = decode_payload(payload, len(delta))
+        if self._decay:
+            self._keep(job, wanted - read)
+        return Packed(payload, read)
+
+    def _keep(self, job: bytes, residual: Integers) -> None:
+        self._residuals[job] = residual
+        self._residuals.move_to_end(job)
+        while len(self._residuals) > MAX_RESIDUALS:
+            self._residuals.popitem(last=False)
+
+
+def choose_compression(count: int, limit_bytes: int) -> Compression | None:
+    """The compression that earned most within the limit for this many parameters; None if nothing fits."""
+    for compression in (Compression(DENSE, 8), Compression(DENSE, 4), Compression(DENSE, 2)):
+        if size_of_payload(count, compression.kept, compression.bits) <= limit_bytes:
+            return compression
+    low, high = 0, DENSE - 1  # of all, `low` fits
+    while low < high:
+        middle = (low + high + 1) // 2
+        if size_of_payload(count, middle, 4) <= limit_bytes:
+            low = middle
+        else:
+            high = middle - 1
+    return Compression(low, 4) if low else None

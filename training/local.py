@@ -1,0 +1,179 @@
+"""A miner's update: weights trained by any method, on floats, and how far they moved. Nothing here is consensus.
+
+Source: docs/protocol.md, sections 7.1 and 10.3: what earns is the decrease of the loss on samples drawn later, beyond
+what the tickets' mean and the last step bring. Measured on examples/digits.toml in a simulated settlement (4 tickets,
+3 miners of each of two kinds, 12 rounds, 3 seeds); the figures stand with DEFAULTS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from training.engine import Engine, Task
+from training.errors import BadInput
+from training.exact.grids import MASTER
+from training.exact.integers import DELTA_LIMIT, Integers
+from training.exact.late import torch
+from training.native import NativeProblem
+from training.objectives.base import Objective, count_parameters
+from training.samples import join_splits, read_samples
+from training.solvers import Solver, SolverSettings, run_adam, run_newton, run_sgd
+from training.splits import Split
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SolverName = Literal["adam", "sgd", "newton"]
+MEASURED_SAMPLES = 1024  # that the loss before and after is taken on, when there are more
+SOLVERS: dict[SolverName, Callable[[NativeProblem, Tensor, SolverSettings, np.random.Generator], Solver]] = {
+    "adam": run_adam,
+    "sgd": run_sgd,
+    "newton": run_newton,
+}
+DEFAULTS: dict[SolverName, SolverSettings] = {
+    "adam": SolverSettings(steps=160, batch=256, rate=3e-3),
+    "sgd": SolverSettings(steps=160, batch=256, rate=3e-3),
+    "newton": SolverSettings(steps=22, batch=512, rate=0.1, inner=10),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """How a miner trains. None stands for the solver's default; the shares are of a delta, 0 to 1."""
+
+    solver: Literal["auto", "adam", "sgd", "newton"] = "auto"
+    steps: int | None = None
+    batch: int | None = None
+    rate: float | None = None
+    tickets_share: float = 0.0  # of the mean of the miner's own ticket runs in the update
+    lookahead: float = 0.0  # of the last settlement's step, gone along before training starts
+
+
+@dataclass(frozen=True, slots=True)
+class LocalWork:
+    """What there is to train on: a job's pieces, the weights its round starts from, and what the miner adds."""
+
+    objective: Objective
+    train: Split
+    weights: bytes
+    previous: bytes = b""  # the weights before the last settlement, if there were others
+    tickets: Sequence[bytes] = ()  # deltas of the miner's own runs from these weights
+
+
+@dataclass(frozen=True, slots=True)
+class LocalUpdate:
+    """A delta [parameters] in master units that lowers the native loss (the mean over samples)."""
+
+    delta: Integers
+    solver: str
+    steps: int
+    loss_before: float
+    loss_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoUpdate:
+    """Training brought nothing to be sent, and why."""
+
+    reason: str
+    solver: str
+    steps: int
+
+
+def load_work(
+    engine: Engine,
+    task: Task,
+    weights: bytes,
+    *,
+    previous: bytes = b"",
+    tickets: Sequence[bytes] = (),
+    own_samples: bytes = b"",
+) -> LocalWork:
+    """Gather what a task's update is trained on; `own_samples` is an npz in the job's layout. Raises TrainingError."""
+    objective, data = engine.get_dataset(task)
+    train = data.train
+    if own_samples:
+        train = join_splits(train, read_samples(own_samples, objective.layout, train.keys))
+    return LocalWork(objective, train, weights, previous, tickets)
+
+
+def train_update(
+    work: LocalWork, settings: LocalSettings, seed: bytes, stop: Callable[[], bool]
+) -> LocalUpdate | NoUpdate:
+    """Train until the steps are done or `stop()`, which is asked after every step; batches come from the seed.
+
+    A loss that does not fall, or is no number, is a NoUpdate. BadInput for weights or tickets of a wrong size.
+    """
+    start, shift = _read_start(work, settings.lookahead)
+    tickets = [_read(work, "ticket", delta, DELTA_LIMIT) for delta in work.tickets]
+    name, solver_settings = choose_solver(work, settings)
+    rng = np.random.default_rng(int.from_bytes(seed, "big"))
+    problem = NativeProblem(work.objective, work.train, torch.float32)
+    weights = problem.read_weights(np.clip(start + shift, -MASTER.limit, MASTER.limit))
+    measured = np.sort(rng.permutation(problem.count)[:MEASURED_SAMPLES]).astype(np.int64)
+    before = problem.measure_loss(weights, measured)
+    solver = SOLVERS[name](problem, weights, solver_settings, rng)
+    trained, steps = _follow(solver, weights, stop)
+    moved = _mix(trained - weights, problem, tickets, settings.tickets_share)
+    after = problem.measure_loss(weights + moved, measured)
+    if not (math.isfinite(after) and after < before):  # a before that is no number fails the second
+        return NoUpdate(f"the loss did not fall: {before:.6g} before, {after:.6g} after", name, steps)
+    delta = _to_master(moved)
+    if not delta.any():
+        return NoUpdate("no weight moved by a unit of 2^-24", name, steps)
+    return LocalUpdate(delta, name, steps, before, after)
+
+
+def choose_solver(work: LocalWork, settings: LocalSettings) -> tuple[SolverName, SolverSettings]:
+    """The solver and its settings: what the miner says over the defaults. "auto" is Newton, the best in every test."""
+    name: SolverName = "newton" if settings.solver == "auto" else settings.solver
+    chosen = DEFAULTS[name]
+    changes = {key: getattr(settings, key) for key in ("steps", "batch", "rate")}
+    return name, replace(chosen, **{key: value for key, value in changes.items() if value is not None})
+
+
+def _follow(solver: Solver, start: Tensor, stop: Callable[[], bool]) -> tuple[Tensor, int]:
+    """The weights a solver comes to, and its steps."""
+    weights, steps = start, 0
+    for reached in solver:
+        weights, steps = reached, steps + 1
+        if stop():
+            break
+    return weights.clone(), steps
+
+
+def _mix(moved: Tensor, problem: NativeProblem, tickets: Sequence[Integers], share: float) -> Tensor:
+    if not tickets or share == 0.0:
+        return moved
+    mean = sum(problem.read_weights(ticket) for ticket in tickets) / len(tickets)
+    return moved * (1 - share) + mean * share
+
+
+def _to_master(moved: Tensor) -> Integers:
+    """Master units of a difference of weights, within what a payload can say."""
+    units = np.rint(np.ldexp(moved.numpy().astype(np.float64), MASTER.f))
+    return np.clip(units, -DELTA_LIMIT, DELTA_LIMIT).astype(np.int64)
+
+
+def _read_start(work: LocalWork, lookahead: float) -> tuple[Integers, Integers]:
+    """The weights, and how far from them training begins."""
+    weights = _read(work, "weights", work.weights, MASTER.limit)
+    if not work.previous or lookahead == 0.0:
+        return weights, np.zeros_like(weights)
+    step = weights - _read(work, "previous weights", work.previous, MASTER.limit)
+    return weights, np.rint(step * lookahead).astype(np.int64)
+
+
+def _read(work: LocalWork, what: str, raw: bytes, limit: int) -> Integers:
+    count = count_parameters(work.objective)
+    if len(raw) != 8 * count:
+        raise BadInput(f"{what}: {8 * count} bytes expected, got {len(raw)}")
+    values = np.frombuffer(raw, "<i8").astype(np.int64)
+    if values.min() < -limit or values.max() > limit:
+        raise BadInput(f"{what}: integers within +-{limit} expected, got {values.min()} to {values.max()}")
+    return values

@@ -1,0 +1,183 @@
+"""Ways to lower a native loss: Adam, SGD, and damped Gauss-Newton (the losses here are sums of squares).
+
+A solver is a generator of weights: it yields after every pass over a batch, whether or not the weights moved, so that
+its caller can look at the clock and stop. Source of the last: Levenberg-Marquardt with conjugate gradients (Nocedal and
+Wright, Numerical Optimization, sections 7.1 and 10.3), as in 2307.02419 with the exact inner solve replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.exact.late import torch
+from training.native import NativeProblem
+from training.objectives.base import Batch, Integers
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOMENTUM = 0.9
+ADAM_DECAYS = (0.9, 0.999)
+ADAM_EPSILON = 1e-8
+GRADIENT_NORM = 10.0  # SGD's gradients are clipped to this: residuals of a bad start are large
+CG_TOLERANCE = 1e-2  # of the gradient's squared norm; more exact than the sampled problem deserves
+DAMPING_UP, DAMPING_DOWN = 4.0, 0.5
+DAMPING_RANGE = (1e-6, 1e6)
+GOOD_RATIO = 0.5  # of the decrease that the quadratic model promised
+TINY = 1e-30
+
+Solver = Iterator["Tensor"]
+
+
+@dataclass(frozen=True, slots=True)
+class SolverSettings:
+    """What a solver is told. `rate` is a learning rate, or Newton's first damping."""
+
+    steps: int  # at most this many passes over a batch
+    batch: int  # samples of a pass
+    rate: float
+    inner: int = 10  # Newton: products of conjugate gradients for a step, of a pass each
+
+
+def run_adam(
+    problem: NativeProblem, start: Tensor, settings: SolverSettings, rng: np.random.Generator
+) -> Solver:
+    """Adam, its rate falling linearly to zero over the steps."""
+    mean, square = torch.zeros_like(start), torch.zeros_like(start)
+    decay_mean, decay_square = ADAM_DECAYS
+
+    def move(gradient: Tensor, step: int) -> Tensor:
+        mean.mul_(decay_mean).add_(gradient, alpha=1 - decay_mean)
+        square.mul_(decay_square).addcmul_(gradient, gradient, value=1 - decay_square)
+        fair_mean = mean / (1 - decay_mean ** (step + 1))
+        fair_square = square / (1 - decay_square ** (step + 1))
+        return fair_mean / (fair_square.sqrt() + ADAM_EPSILON)
+
+    yield from _descend(problem, start, move, settings, rng)
+
+
+def run_sgd(
+    problem: NativeProblem, start: Tensor, settings: SolverSettings, rng: np.random.Generator
+) -> Solver:
+    """SGD with Nesterov momentum and clipped gradients, its rate falling linearly to zero over the steps."""
+    velocity = torch.zeros_like(start)
+
+    def move(gradient: Tensor, step: int) -> Tensor:
+        gradient = gradient * (GRADIENT_NORM / gradient.norm().clamp(min=GRADIENT_NORM))
+        velocity.mul_(MOMENTUM).add_(gradient)
+        return gradient + MOMENTUM * velocity
+
+    yield from _descend(problem, start, move, settings, rng)
+
+
+def _descend(
+    problem: NativeProblem,
+    start: Tensor,
+    move: Callable[[Tensor, int], Tensor],
+    settings: SolverSettings,
+    rng: np.random.Generator,
+) -> Solver:
+    """Follow `move` (gradient, step -> direction). By hand: torch.optim imports its compiler, 2 s at the first step."""
+    weights = start.clone().requires_grad_()
+    draw = _draw_batches(problem.count, settings.batch, rng)
+    for step in range(settings.steps):
+        loss = problem.compute_loss(weights, problem.gather(next(draw)))
+        (gradient,) = torch.autograd.grad(loss, weights)
+        rate = settings.rate * (1 - step / settings.steps)
+        with torch.no_grad():
+            weights -= rate * move(gradient, step)
+        yield weights.detach()
+
+
+def run_newton(
+    problem: NativeProblem, start: Tensor, settings: SolverSettings, rng: np.random.Generator
+) -> Solver:
+    """Damped Gauss-Newton on a new batch each step; a step that does not lower its batch's loss is not taken."""
+    weights, damping, left = start.clone(), settings.rate, settings.steps
+    draw = _draw_batches(problem.count, settings.batch, rng)
+    while left > 0:
+        left -= 1
+        model = _GaussNewton(problem, problem.gather(next(draw)), weights)
+        step = torch.zeros_like(weights)
+        for better in _solve(model, damping, min(settings.inner, left)):
+            step, left = better, left - 1
+            yield weights
+        loss = model.measure_loss(step)
+        if loss < model.loss:  # False where it is not a number
+            weights = weights + step
+        damping = _adapt(damping, (model.loss - loss) / max(model.predict_decrease(step), TINY))
+        yield weights
+
+
+def _adapt(damping: float, ratio: float) -> float:
+    """The next damping, by the share of the promised decrease that came."""
+    if ratio > GOOD_RATIO:
+        damping *= DAMPING_DOWN
+    elif not ratio > 0:
+        damping *= DAMPING_UP
+    return min(max(damping, DAMPING_RANGE[0]), DAMPING_RANGE[1])
+
+
+class _GaussNewton:
+    """The quadratic model of a batch's loss at a point: J'r is half its gradient, J'J half its curvature."""
+
+    def __init__(self, problem: NativeProblem, batch: Batch, point: Tensor) -> None:
+        self._problem, self._batch = problem, batch
+        self._point = point.detach().requires_grad_()
+        self._residuals = problem.compute_residuals(self._point, batch)
+        # J v by differentiating J'u, which is linear in u: no forward mode needed
+        self._dual = torch.zeros_like(self._residuals).requires_grad_()
+        (self._pulled,) = torch.autograd.grad(self._residuals, self._point, self._dual, create_graph=True)
+        self.loss = float((self._residuals.detach() ** 2).sum())
+        self.gradient = self._pull(self._residuals.detach())
+
+    def measure_loss(self, step: Tensor) -> float:
+        """The batch's loss after a step."""
+        with torch.no_grad():
+            return float(self._problem.compute_loss(self._point + step, self._batch))
+
+    def _pull(self, u: Tensor) -> Tensor:
+        return torch.autograd.grad(self._residuals, self._point, u, retain_graph=True)[0]
+
+    def push(self, v: Tensor) -> Tensor:
+        """J v."""
+        return torch.autograd.grad(self._pulled, self._dual, v, retain_graph=True)[0]
+
+    def multiply(self, v: Tensor) -> Tensor:
+        """J'J v."""
+        return self._pull(self.push(v))
+
+    def predict_decrease(self, step: Tensor) -> float:
+        """By how much the model's loss falls."""
+        return -float(2 * self.gradient @ step + (self.push(step) ** 2).sum())
+
+
+def _solve(model: _GaussNewton, damping: float, products: int) -> Solver:
+    """Conjugate gradients for (J'J + damping) step = -J'r; yields the step so far after every product."""
+    step = torch.zeros_like(model.gradient)
+    rest = -model.gradient
+    direction, square = rest.clone(), float(rest @ rest)
+    enough = CG_TOLERANCE * square
+    for _ in range(products):
+        if not square > 0 or square < enough:
+            return
+        image = model.multiply(direction) + damping * direction
+        alpha = square / float(direction @ image)
+        step = step + alpha * direction
+        rest = rest - alpha * image
+        before, square = square, float(rest @ rest)
+        direction = rest + square / before * direction
+        yield step
+
+
+def _draw_batches(count: int, size: int, rng: np.random.Generator) -> Iterator[Integers]:
+    """Batches without end: every sample once before any comes again."""
+    size = min(size, count)
+    while True:
+        order = rng.permutation(count).astype(np.int64)
+        for first in range(0, count - size + 1, size):
+            yield order[first : first + size]
