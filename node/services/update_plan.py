@@ -125,8 +125,9 @@ def has_ended(chain: Chain, update: KeptUpdate, mempool: Mempool) -> bool:
     A settlement counts a round later: a reorganisation may take it back.
     """
     height = chain.head.height + 1
-    if height >= reveal_window(update.job_id, update.round, chain.params).stop + chain.params.round_length:
-        return True
+    settled = reveal_window(update.job_id, update.round, chain.params).stop
+    if height >= settled:
+        return height >= settled + chain.params.round_length
     there = Overlay(chain.state).get_commitments(update.job_id, update.round)
     if any(c.commitment == update.commitment for c in there):
         return False

@@ -1,0 +1,147 @@
+"""What a miner trains next, and when its updates are due."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ledger.mempool import Mempool
+from ledger.params import COIN, REGTEST
+from ledger.slots import is_boundary, job_height, round_at
+from node.services.kept_updates import KeptUpdate
+from node.services.share_box import ShareBox
+from node.services.update_plan import (
+    RoundOver,
+    choose_plan,
+    expect_payment,
+    has_ended,
+    is_due,
+    measure_block_s,
+    take_shares,
+    time_left_s,
+)
+from tests.ledger.chain_builder import ALICE, BOB, ChainBuilder
+from tests.ledger.market_builder import (
+    ESCROW,
+    MadeUpdate,
+    find_share,
+    make_update,
+    market_spec,
+    mine_to_settlement,
+    mine_to_window,
+    open_market,
+)
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> ChainBuilder:
+    return ChainBuilder(tmp_path)
+
+
+def never(job_id: bytes, number: int) -> bool:
+    return False
+
+
+def keep(update: MadeUpdate) -> KeptUpdate:
+    return KeptUpdate(update.miner.public, update.job_id, update.round, update.salt, update.payload)
+
+
+def test_no_job_that_pays_is_no_plan(builder: ChainBuilder) -> None:
+    assert choose_plan(builder.chain, never) is None
+    open_market(builder, budget=0)
+    assert choose_plan(builder.chain, never) is None
+
+
+def test_plan_is_for_the_round_of_the_next_block_and_its_weights(builder: ChainBuilder) -> None:
+    job = open_market(builder)
+    plan = choose_plan(builder.chain, never)
+    assert plan is not None
+    assert (plan.job_id, plan.round) == (job, round_at(job, builder.height + 1, REGTEST))
+    assert plan.weights == builder.chain.load_weights(builder.job(job).weights)
+    assert plan.previous == b""
+    builder.mine_many(30)
+    while (plan := choose_plan(builder.chain, never)) is None:
+        builder.mine()
+    assert plan.previous == builder.chain.load_weights(builder.job(job).previous)
+    assert plan.previous != plan.weights
+
+
+def test_job_that_promises_more_comes_first_and_each_round_once(builder: ChainBuilder) -> None:
+    poor = open_market(builder, budget=COIN)
+    rich = builder.open_job(market_spec(1, budget=6 * COIN), escrow=ESCROW, key=BOB)
+    tried: set[tuple[bytes, int]] = set()
+    chosen: list[bytes] = []
+    while len(chosen) < 6:
+        plan = choose_plan(builder.chain, lambda job_id, number: (job_id, number) in tried)
+        if plan is None:
+            builder.mine()
+            continue
+        tried.add((plan.job_id, plan.round))
+        chosen.append(plan.job_id)
+    assert {poor, rich} == set(chosen)
+    assert len(tried) == 6
+
+
+def test_promise_follows_the_fall_of_the_loss_and_ends_at_the_budget(builder: ChainBuilder) -> None:
+    job = open_market(builder)
+    record, spec = builder.job(job), builder.chain_spec(job)
+    assert expect_payment(spec, record) == spec.budget
+    builder.mine_many(40)
+    record = builder.job(job)
+    before, after = record.last_losses[-2:]
+    assert expect_payment(spec, record) == min(
+        spec.budget, spec.price * max(0.001, (before - after) / before)
+    )
+
+
+def test_time_left_leaves_blocks_for_the_commitment(builder: ChainBuilder) -> None:
+    job = open_market(builder)
+    while not is_boundary(job, builder.height, REGTEST):
+        builder.mine()
+    lefts = [time_left_s(builder.chain, job, builder.height + 1 + i, 2.0) for i in range(6)]
+    assert lefts == [8.0, 6.0, 4.0, 2.0, 0.0, -2.0]
+    assert job_height(job, builder.height, REGTEST) % 6 == 0
+
+
+def test_pace_is_that_of_the_last_blocks(builder: ChainBuilder) -> None:
+    assert measure_block_s(builder.chain) == 1.0  # nothing is known yet
+    builder.mine_many(20)
+    assert measure_block_s(builder.chain) == pytest.approx(REGTEST.interval_ms / 1000)
+
+
+def test_shares_of_a_commitment_leave_room_for_others(builder: ChainBuilder) -> None:
+    job = open_market(builder)
+    box = ShareBox()
+    for i in range(5):
+        box.add(find_share(builder, start=1000 * i))
+    now = round_at(job, builder.height + 1, REGTEST)
+    assert len(take_shares(builder.chain, box, frozenset(), now, job)) == REGTEST.block_shares // 2
+    with pytest.raises(RoundOver):
+        take_shares(builder.chain, box, frozenset(), now - 1, job)
+
+
+def test_update_is_due_in_its_window_and_ended_a_round_after_its_settlement(builder: ChainBuilder) -> None:
+    job = open_market(builder)
+    made = make_update(builder, job, ALICE)
+    update, pool = keep(made), Mempool(builder.chain.rules)
+    assert update.commitment == made.commitment
+    assert not is_due(builder.chain, update)
+    assert not has_ended(builder.chain, update, pool)  # it may still be committed to
+    builder.mine(builder.sign(ALICE, update.make_commit((find_share(builder).encode(),)), fee=100_000))
+    assert not is_due(builder.chain, update)
+    mine_to_window(builder, made)
+    assert is_due(builder.chain, update)
+    builder.mine(builder.sign(ALICE, update.make_reveal(), fee=0))
+    assert not is_due(builder.chain, update)
+    mine_to_settlement(builder, made)
+    assert not has_ended(builder.chain, update, pool)
+    builder.mine_many(REGTEST.round_length)
+    assert has_ended(builder.chain, update, pool)
+
+
+def test_update_whose_round_went_by_without_it_has_ended(builder: ChainBuilder) -> None:
+    job = open_market(builder)
+    made = make_update(builder, job, ALICE)
+    mine_to_window(builder, made)
+    assert has_ended(builder.chain, keep(made), Mempool(builder.chain.rules))
