@@ -1,8 +1,8 @@
-"""A supervised training process: started again when it dies, its open requests repeated once.
+"""A supervised child process, mining or training: started again when it dies, its open requests repeated once.
 
 Calls block and may come from any thread. One thread a process reads its answers, another writes to it, so that no
 caller ever waits for a pipe that a busy process does not read. Three deaths within a minute are the node's end:
-something is wrong with this machine or its installation, and mining on would hide it.
+something is wrong with this machine or its installation, and mining on would hide it. (A trainer's only end training.)
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Waiting:
     tries: int = 0
     done: threading.Event = field(default_factory=threading.Event)
     answer: Frame | None = None
-    why_none: str = "the training process died on it"
+    why_none: str = "the process died on it"
 
 
 class _Outbox:
@@ -97,8 +97,10 @@ class WorkerProcess:
         on_failure: Callable[[str], None],
         log_path: Path,
         command: Sequence[str] = PROGRAM,
+        name: str = "training process",
     ) -> None:
         self._argv = [*command, str(genesis), str(blobs), path]
+        self._name = name
         self._on_event, self._on_failure = on_event, on_failure
         self._log_path = log_path
         self._numbers = itertools.count(1)
@@ -195,7 +197,7 @@ class WorkerProcess:
             now_s = time.monotonic()
             oldest_s = min((waiting.since_s for waiting in self._waiting.values()), default=now_s)
             if now_s - max(oldest_s, self._heard_s) > HUNG_S and self._process is not None:
-                log.error("the training process has been silent for over %.0f s and is ended", HUNG_S)
+                log.error("the %s has been silent for over %.0f s and is ended", self._name, HUNG_S)
                 self._process.kill()
 
     def _read(self, process: subprocess.Popen[bytes], outbox: _Outbox) -> None:
@@ -205,7 +207,7 @@ class WorkerProcess:
             while (frame := reader.read()) is not None:
                 self._dispatch(frame)
         except (OSError, ValueError, TypeError) as error:
-            log.error("training process: %s", error)
+            log.error("%s: %s", self._name, error)
             process.kill()
         outbox.close()
         try:
@@ -232,7 +234,7 @@ class WorkerProcess:
         with self._lock:
             if self._ended:
                 return
-            log.error("the training process ended with status %s (see %s)", status, self._log_path)
+            log.error("the %s ended with status %s (see %s)", self._name, status, self._log_path)
             why = self._restart()
         if why:
             self.end_calls(why)
@@ -243,11 +245,13 @@ class WorkerProcess:
         now_s = time.monotonic()
         self._deaths.append(now_s)
         if len(self._deaths) == CRASHES and now_s - self._deaths[0] < CRASH_WINDOW_S:
-            return f"the training process died {CRASHES} times within {CRASH_WINDOW_S:.0f} s; see {self._log_path}"
+            return (
+                f"the {self._name} died {CRASHES} times within {CRASH_WINDOW_S:.0f} s; see {self._log_path}"
+            )
         try:
             self._launch()
         except OSError as error:
-            return f"the training process cannot be started again: {error}"
+            return f"the {self._name} cannot be started again: {error}"
         self.restarts += 1
         return ""
 

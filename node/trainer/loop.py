@@ -1,0 +1,149 @@
+"""What the trainer does all day: one training after the other, looking for newer requests after every step."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ledger.blobs import BlobStore
+from ledger.errors import LedgerError, MissingBlobs
+from ledger.genesis import Genesis
+from ledger.hashing import tagged_hash
+from ledger.jobspec import decode_spec
+from ledger.params import ChainParams
+from node.trainer.inbox import Inbox
+from node.trainer.requests import TrainRequest, decode_request
+from node.work import task_of
+from node.worker.wire import Frame, FrameReader, write_frame
+
+if TYPE_CHECKING:
+    from training.engine import Engine
+    from training.local import LocalSettings, LocalUpdate, LocalWork
+
+log = logging.getLogger(__name__)
+
+INPUT = 0
+LOWER = 5  # priority than mining, for training itself
+MAX_SAMPLES_BYTES = 64 << 20  # of a miner's own file
+
+
+class Refused(Exception):
+    """A training that brings no update; the message says why."""
+
+
+def run_loop(genesis_path: Path, blobs_path: Path, path: str, output: int) -> None:
+    """Serve until the input ends."""
+    import torch
+
+    from training.engine import Engine
+
+    torch.set_num_threads(1)
+    genesis = Genesis.decode(genesis_path.read_bytes())
+    chosen: Literal["fused", "portable"] = "fused" if path == "fused" else "portable"
+    engine = Engine(BlobStore(blobs_path).get, chosen)
+    os.nice(LOWER)
+    write_frame(output, [0, "hello"])
+    inbox = Inbox(
+        FrameReader(INPUT), INPUT, lambda number, why: write_frame(output, [number, "refused", why])
+    )
+    trainer = Trainer(genesis.params, engine, inbox)
+    while (frame := inbox.wait()) is not None:
+        write_frame(output, trainer.answer(frame))
+
+
+class Trainer:
+    """Answers trainings. Keeps what their payloads lost, job by job."""
+
+    def __init__(self, params: ChainParams, engine: Engine, inbox: Inbox) -> None:
+        from training.feedback import Feedback
+
+        self._params, self._engine, self._inbox = params, engine, inbox
+        self._feedback = Feedback()
+
+    def answer(self, frame: Frame) -> Frame:
+        """The answer [number, status, ...] to [number, "train", token, ...]."""
+        from training.errors import TrainingError
+
+        number, _, token, *values = frame
+        try:
+            return [number, "ok", *self._train(token, decode_request(values))]
+        except (Refused, TrainingError) as error:
+            return [number, "refused", str(error)]
+        except MissingBlobs as error:
+            return [number, "missing", list(error.cids)]
+        except LedgerError as error:
+            return [number, "failed", str(error)]
+        except Exception as error:  # border: one training must not end the process
+            log.exception("a training failed")
+            return [number, "failed", f"{type(error).__name__}: {error}"]
+
+    def _train(self, token: int, request: TrainRequest) -> Frame:
+        update = self._find_update(token, request)
+        return self._pack(request, update)
+
+    def _find_update(self, token: int, request: TrainRequest) -> LocalUpdate:
+        from training.local import NoUpdate, train_update
+
+        deadline_s = time.monotonic() + request.seconds
+        work, settings = self._load(request), read_settings(request)
+
+        def stop() -> bool:
+            return bool(self._inbox.find_reason_to_stop(token)) or time.monotonic() >= deadline_s
+
+        outcome = train_update(work, settings, request.seed, stop)
+        why = self._inbox.find_reason_to_stop(token)
+        if why:
+            raise Refused(why)
+        if isinstance(outcome, NoUpdate):
+            raise Refused(f"{outcome.solver}, {outcome.steps} steps: {outcome.reason}")
+        return outcome
+
+    def _load(self, request: TrainRequest) -> LocalWork:
+        from training.local import load_work
+
+        return load_work(
+            self._engine,
+            task_of(decode_spec(request.spec, self._params)),
+            request.weights,
+            previous=request.previous,
+            tickets=request.tickets,
+            own_samples=_read_samples(Path(request.samples_path)) if request.samples_path else b"",
+        )
+
+    def _pack(self, request: TrainRequest, update: LocalUpdate) -> Frame:
+        import numpy as np
+
+        from training.feedback import choose_compression
+
+        compression = choose_compression(len(update.delta), request.size_limit)
+        if compression is None:
+            raise Refused(f"no payload of {len(update.delta)} parameters fits {request.size_limit} bytes")
+        packed = self._feedback.pack(tagged_hash("trainer/job", request.spec), update.delta, compression)
+        norm = float(np.linalg.norm(packed.delta.astype(np.float64))) * 2.0**-24
+        return [packed.payload, norm, update.loss_before, update.loss_after, update.steps, update.solver]
+
+
+def read_settings(request: TrainRequest) -> LocalSettings:
+    """How to train; Refused for a solver that is not known."""
+    from training.local import SOLVERS, LocalSettings
+
+    if request.solver != "auto" and request.solver not in SOLVERS:
+        raise Refused(f"solver: auto, {', '.join(SOLVERS)} expected, got {request.solver}")
+    return LocalSettings(
+        solver=request.solver,  # type: ignore[arg-type]  # just checked
+        steps=request.steps or None,
+        tickets_share=request.tickets_share,
+        lookahead=request.lookahead,
+    )
+
+
+def _read_samples(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_SAMPLES_BYTES:
+            raise Refused(f"{path}: own samples of at most {MAX_SAMPLES_BYTES} bytes expected")
+        return path.read_bytes()
+    except OSError as error:
+        raise Refused(f"{path}: own samples cannot be read: {error.strerror}") from error

@@ -1,0 +1,49 @@
+"""A training as it goes over the pipe: plain values, the same on both ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from node.worker.wire import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """What an update is computed from and how long it may take."""
+
+    spec: bytes
+    weights: bytes  # int64 master units, that the round starts from
+    previous: bytes  # those before the last settlement that moved them, or empty
+    seed: bytes
+    seconds: float  # of training, on the clock
+    size_limit: int  # bytes of the payload
+    solver: str = "auto"
+    steps: int = 0  # at most; 0 for as many as the solver does by itself
+    samples_path: str = ""  # an npz of the miner's own samples, or empty
+    tickets: tuple[bytes, ...] = ()  # deltas of the miner's own runs from these weights
+    tickets_share: float = 0.0
+    lookahead: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """An update ready to be committed. Norm in units of one; losses are native means over training samples."""
+
+    payload: bytes
+    norm: float
+    loss_before: float
+    loss_after: float
+    steps: int
+    solver: str
+
+
+def encode_request(request: TrainRequest) -> Frame:
+    return [getattr(request, field.name) for field in fields(TrainRequest)]
+
+
+def decode_request(values: Frame) -> TrainRequest:
+    """Raises ValueError for another number of values: the two ends are of different versions."""
+    if len(values) != len(fields(TrainRequest)):
+        raise ValueError(f"a training of {len(fields(TrainRequest))} values expected, got {len(values)}")
+    request = TrainRequest(*values)
+    return replace(request, tickets=tuple(request.tickets))
