@@ -61,6 +61,7 @@ from node.services.share_box import ShareBox
 from node.services.sync import Sync
 from node.services.update_maker import UpdateMaker, UpdateTrainer
 from node.settings import Settings
+from node.trainer.client import TrainerClient
 from node.wallet import Wallet
 from node.worker.client import WorkerClient, WorkerFailed
 from node.worker.wire import Frame
@@ -69,6 +70,8 @@ log = logging.getLogger(__name__)
 
 API_HOST = "127.0.0.1"
 PEERS_FILE = "peers.json"
+GENESIS_FILE = "genesis.bin"
+BLOBS_FOLDER = "blobs"
 RETRY_PARKED_S = 2.0
 
 
@@ -138,7 +141,7 @@ async def _run_node(settings: Settings, stop: Stop) -> None:
     check_port(API_HOST, settings.api_port)  # now: the training process takes seconds to start
     check_port_is_free(settings.listen)
     genesis = _load_genesis(settings)
-    blobs = BlobStore(settings.data_dir / "blobs")
+    blobs = BlobStore(settings.data_dir / BLOBS_FOLDER)
     events = EventRelay(stop)
     worker = _make_worker(settings, genesis, events)
     with _open_chain(settings, genesis, blobs, worker) as chain:  # first: damage is told at once
@@ -148,12 +151,12 @@ async def _run_node(settings: Settings, stop: Stop) -> None:
 async def _run_on_chain(
     settings: Settings, stop: Stop, events: EventRelay, chain: Chain, worker: WorkerClient
 ) -> None:
-    async with _run_worker(worker, stop):
+    async with _run_worker(worker, stop), _open_trainer(settings) as trainer:
         service = ChainService(chain)
         wallet = Wallet(settings.data_dir, settings.chain, settings.chain_seed)
         config = Libp2pConfig(seed=_read_key(settings.data_dir / "identity.key"), listen=(settings.listen,))
         async with open_libp2p_transport(config) as transport:
-            parts = make_services(settings, service, worker, wallet, transport)
+            parts = make_services(settings, service, worker, trainer, wallet, transport)
             events.miner = parts.miner
             await run_services(settings, stop, parts)
 
@@ -187,8 +190,8 @@ class EventRelay:
 
 def _make_worker(settings: Settings, genesis: Genesis, events: EventRelay) -> WorkerClient:
     return WorkerClient(
-        settings.data_dir / "genesis.bin",
-        settings.data_dir / "blobs",
+        settings.data_dir / GENESIS_FILE,
+        settings.data_dir / BLOBS_FOLDER,
         settings.worker_path,
         settings.data_dir / LOG_FILE.parent / "worker.log",
         decode_spec=lambda data: decode_spec(data, genesis.params),
@@ -205,6 +208,18 @@ async def _run_worker(worker: WorkerClient, stop: Stop) -> AsyncIterator[None]:
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(worker.stop)
+
+
+@asynccontextmanager
+async def _open_trainer(settings: Settings) -> AsyncIterator[TrainerClient]:
+    """The trainer, whose process starts at its first training."""
+    log_path = settings.data_dir / LOG_FILE.parent / "trainer.log"
+    trainer = TrainerClient(settings.data_dir / GENESIS_FILE, settings.data_dir / BLOBS_FOLDER, log_path)
+    try:
+        yield trainer
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(trainer.stop)
 
 
 async def _start_worker(worker: WorkerClient, stop: Stop) -> None:
@@ -375,7 +390,7 @@ def _load_genesis(settings: Settings) -> Genesis:
         "testnet": lambda: TESTNET_GENESIS,
         "mainnet": lambda: MAINNET_GENESIS,
     }[settings.chain]()
-    path = settings.data_dir / "genesis.bin"
+    path = settings.data_dir / GENESIS_FILE
     if _holds_other_genesis(path, genesis):
         raise UserError(
             f"{path} is the genesis of another chain than {settings.chain} with seed {settings.chain_seed!r}",

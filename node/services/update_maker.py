@@ -17,17 +17,18 @@ import trio
 from ledger.chain import Chain
 from ledger.errors import LedgerError
 from ledger.history import SettlementRecord
-from ledger.jobspec import JobSpec
+from ledger.jobspec import encode_spec
 from ledger.mempool import Mempool
 from ledger.settlement import Outcome, UpdateResult
 from ledger.transactions import CommitUpdate, RevealUpdate, Transaction
-from ledger.work import WorkRefused
 from node.amounts import format_amount
 from node.services.chain_service import ChainService
 from node.services.kept_updates import KeptUpdate, KeptUpdates
 from node.services.paying import NotEnough, sign_for
 from node.services.share_box import ShareBox
 from node.services.update_plan import Plan, choose_plan, has_ended, is_due, take_shares
+from node.trainer.client import TrainingRefused
+from node.trainer.requests import Trained, TrainRequest
 from node.wallet import WalletAccount
 
 log = logging.getLogger(__name__)
@@ -36,24 +37,11 @@ LOOK_AGAIN_S = 5.0
 MAX_TRIED = 256
 
 
-@dataclass(frozen=True, slots=True)
-class TrainedUpdate:
-    """What the trainer returns: a payload, and losses as floats on its own data."""
-
-    payload: bytes
-    loss_before: float
-    loss_after: float
-    steps: int
-    solver: str
-
-
 class UpdateTrainer(Protocol):
     """Trains an update in a process of its own (node/trainer/client.py)."""
 
-    async def train(
-        self, spec: JobSpec, weights: bytes, previous: bytes, seed: int, limit_s: float, limit_bytes: int
-    ) -> TrainedUpdate:
-        """WorkRefused if no update came of it, with the reason; other LedgerErrors if the trainer failed."""
+    async def train(self, request: TrainRequest) -> Trained:
+        """TrainingRefused if there is no update; LedgerError if the trainer failed."""
 
 
 @dataclass(slots=True)
@@ -118,10 +106,8 @@ class UpdateMaker:
         name = f"round {plan.round} of job {plan.job_id.hex()[:8]}"
         self.stats.doing = f"training for {name}"
         try:
-            seed = secrets.randbits(63)  # so that miners' updates differ
-            limits = (plan.limit_s, plan.limit_bytes)
-            trained = await self._trainer.train(plan.spec, plan.weights, plan.previous, seed, *limits)
-        except WorkRefused as error:
+            trained = await self._trainer.train(_ask(plan))
+        except TrainingRefused as error:
             log.info("no update for %s: %s", name, error)
         except LedgerError as error:
             log.warning("no update for %s: %s", name, error)
@@ -212,6 +198,17 @@ class UpdateMaker:
             self.stats.earned += result.amount
         elif result.outcome is not Outcome.UNPAID:
             self.stats.earned -= result.amount
+
+
+def _ask(plan: Plan) -> TrainRequest:
+    return TrainRequest(
+        spec=encode_spec(plan.spec),
+        weights=plan.weights,
+        previous=plan.previous,
+        seed=secrets.token_bytes(32),  # so that miners' updates differ
+        seconds=plan.limit_s,
+        size_limit=plan.limit_bytes,
+    )
 
 
 class NoShares(LedgerError):

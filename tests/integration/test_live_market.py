@@ -12,14 +12,13 @@ from ledger.blocks import Block
 from ledger.commitments import Commitment
 from ledger.genesis import local_accounts
 from ledger.history import SettlementRecord
-from ledger.jobspec import JobSpec
 from ledger.settlement import Outcome
 from ledger.state import Overlay
-from ledger.work import WorkRefused
 from node.services import miner as miner_module
 from node.services import update_maker
 from node.services.kept_updates import FOLDER
-from node.services.update_maker import TrainedUpdate
+from node.trainer.client import TrainingRefused
+from node.trainer.requests import Trained, TrainRequest
 from node.wallet import Wallet
 from tests.ledger.market_builder import ESCROW, market_spec
 from tests.node.live import GENESIS, SEED, LiveNode, ToyTrainer, make_settings, open_live
@@ -112,11 +111,9 @@ class RefusingTrainer(ToyTrainer):
 
     asked = 0
 
-    async def train(
-        self, spec: JobSpec, weights: bytes, previous: bytes, seed: int, limit_s: float, limit_bytes: int
-    ) -> TrainedUpdate:
+    async def train(self, request: TrainRequest) -> Trained:
         self.asked += 1
-        raise WorkRefused("the loss did not fall")
+        raise TrainingRefused("the loss did not fall")
 
 
 async def test_training_that_comes_to_nothing_costs_a_round_only(tmp_path: Path) -> None:

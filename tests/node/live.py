@@ -17,7 +17,7 @@ import trio
 from ledger.blocks import Block, Header, WorkHeader
 from ledger.genesis import Genesis, regtest_genesis
 from ledger.hashing import tagged_hash
-from ledger.jobspec import JobSpec, decode_spec
+from ledger.jobspec import decode_spec
 from ledger.work import TicketTask
 from node.app import Services, Stop, make_services, run_services
 from node.datadir import CONFIG, NODE_FILE, NodeConfig, init_data_dir
@@ -28,8 +28,9 @@ from node.p2p.limits import DEFAULT_LIMITS, TransportLimits
 from node.rpc.client import Json, NodeClient, read_address
 from node.services.chain_service import ChainService, read_clock_ms
 from node.services.messages import Names
-from node.services.update_maker import TrainedUpdate, UpdateTrainer
+from node.services.update_maker import UpdateTrainer
 from node.settings import Settings
+from node.trainer.requests import Trained, TrainRequest
 from node.wallet import Wallet
 from node.worker.client import WorkerClient
 from tests.ledger.toy_work import VECTOR, ToyWork
@@ -111,11 +112,10 @@ class ToyMiner:
 class ToyTrainer:
     """Stands for the trainer's process: a step of toy weights towards zero."""
 
-    async def train(
-        self, spec: JobSpec, weights: bytes, previous: bytes, seed: int, limit_s: float, limit_bytes: int
-    ) -> TrainedUpdate:
+    async def train(self, request: TrainRequest) -> Trained:
         await trio.lowlevel.checkpoint()
-        return TrainedUpdate(VECTOR.pack(*(-(w >> 6) for w in VECTOR.unpack(weights))), 2.0, 1.0, 1, "toy")
+        step = VECTOR.pack(*(-(w >> 6) for w in VECTOR.unpack(request.weights)))
+        return Trained(step, 1.0, 2.0, 1.0, 1, "toy")
 
 
 @dataclass
