@@ -16,11 +16,11 @@ from ledger.records import JobRecord, JobStatus, Reason
 from ledger.transactions import CancelJob, SubmitJob
 from ledger.work import WorkRefused
 from node.amounts import format_amount
+from node.job_words import Place
 from node.rpc.actions import send_body
 from node.rpc.bodies import Fields
 from node.rpc.context import ApiContext
 from node.rpc.job_views import find_job_id, load_result
-from node.rpc.job_words import Place
 from node.rpc.problems import ApiProblem
 from node.rpc.quotes import list_doubts, make_quote, make_submission, show_prepared
 from node.rpc.views import Json, mean_loss, show_address

@@ -22,7 +22,7 @@ from ledger.slots import round_at
 from ledger.state import Overlay
 from ledger.transactions import SubmitJob, Transaction
 from ledger.work import WorkRefused
-from node.rpc.job_words import Place, describe, name_status
+from node.job_words import Place, describe, name_status
 from node.rpc.problems import ApiProblem
 from node.rpc.views import LOSS_UNIT, Json, mean_loss, show_address, show_text
 

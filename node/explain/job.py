@@ -1,0 +1,79 @@
+"""The story of a job: where it stands and why, what trained it, and where its coins went.
+
+Source: docs/protocol.md, sections 4 and 10.
+"""
+
+from __future__ import annotations
+
+from ledger.chain import Chain
+from ledger.lifecycle import load_spec
+from ledger.settlement import Outcome
+from ledger.state import Overlay
+from node.amounts import format_amount
+from node.explain.story import Story, count, name_address, name_job
+from node.explain.update import LOSS_UNIT
+from node.job_words import Place, describe, name_status
+
+
+def explain_job(chain: Chain, job_id: bytes) -> Story:
+    """Tell a job of the state."""
+    record = Overlay(chain.state).get_job(job_id)
+    assert record is not None  # found by its id, or named by a transaction that was accepted
+    place = Place(job_id, record, chain.head.height, chain.params)
+    story = Story("job", job_id.hex(), name_status(place))
+    owner = name_address(chain, record.owner)
+    story.say(
+        f"{owner} submitted {name_job(chain, job_id)} in block {record.submitted}.",
+        owner=owner,
+        submitted=record.submitted,
+    )
+    reason, next_step = describe(place)
+    story.say(reason, reason=record.reason.name.lower())
+    _tell_training(story, chain, job_id)
+    _tell_money(story, chain, job_id)
+    if next_step:
+        story.say(next_step)
+    return story
+
+
+def _tell_training(story: Story, chain: Chain, job_id: bytes) -> None:
+    record = Overlay(chain.state).get_job(job_id)
+    assert record is not None
+    settled = chain.list_settlements(job_id)
+    tickets = sum(len(s.tickets) for s in settled)
+    updates = [r for s in settled for r in s.settlement.updates]
+    paid = [r for r in updates if r.outcome is Outcome.PAID]
+    if not record.last_losses:
+        story.say("No round has settled yet.", settlements=0)
+        return
+    first, last = record.first_loss * LOSS_UNIT, record.last_losses[-1] * LOSS_UNIT
+    story.say(
+        f"{count(len(settled), 'settlement')} of {count(tickets, 'ticket')} and {count(len(updates), 'update')} ("
+        f"{len(paid)} paid) brought its loss from {first:.6g} to {last:.6g} (samples of the judging split), version "
+        f"{record.version} of its weights.",
+        settlements=len(settled),
+        tickets=tickets,
+        updates=len(updates),
+        paid_updates=len(paid),
+        paid=str(sum(r.amount for r in paid)),
+        first_loss=first,
+        last_loss=last,
+        version=record.version,
+        provenance=record.provenance.hex(),
+    )
+
+
+def _tell_money(story: Story, chain: Chain, job_id: bytes) -> None:
+    record = Overlay(chain.state).get_job(job_id)
+    assert record is not None
+    spec = load_spec(record, chain.params)
+    if record.escrow or record.lock:
+        story.say(
+            f"{format_amount(record.escrow)} are in its escrow and {format_amount(record.lock)} in its lock. A height "
+            f"drawn for it burns {format_amount(spec.burn)}, a round's updates earn {format_amount(spec.budget)} or less.",
+            escrow=str(record.escrow),
+            lock=str(record.lock),
+            burn=str(spec.burn),
+            price=str(spec.price),
+            budget=str(spec.budget),
+        )
