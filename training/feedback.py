@@ -2,6 +2,18 @@
 
 Source: Karimireddy et al., "Error Feedback Fixes SignSGD" (1901.09847); the payload's format is section 10.2 of
 docs/protocol.md. A miner's own business: a receiver sees only payloads.
+
+In the simulation that training/local.py describes (4736 parameters; Newton; credits over those of three miners whose
+deltas are sent as they are, divided by the same for dense 8 bits in the same setting):
+
+    dense 4 bits 2383 B 0.93 | 1024 kept, 4 bits 2383 B 0.93 | 512 kept, 8 bits 2575 B 0.75 | dense 2 bits 1199 B 0.49
+    1024 kept, 4 bits, feedback .9: 0.81 | 1024 kept, 2 bits, feedback .9: 0.56 | dense 2 bits, feedback .9: 0.55
+    256 kept, 2 bits 911 B 0.53, with feedback .9: 0.50
+    another setting (over uncompressed): 512 kept, 4 bits 2063 B 0.70 | 256 kept, 4 bits 1039 B 0.35 | 128 kept, 8 bits 0.05
+
+(The 512 kept cost 2063 B here because the second chunk, of 640, keeps nearly all.) So dense 8 bits where they fit, then
+dense 4 and 2 bits, then the largest entries. Feedback cost what it was to gain: an update is paid for what it does now,
+and a residual is a direction two rounds old. It is off (decay 0), for those who train slower or pay dearer for bytes.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ GRADIENT_NORM = 10.0  # SGD's gradients are clipped to this: residuals of a bad 
 CG_TOLERANCE = 1e-2  # of the gradient's squared norm; more exact than the sampled problem deserves
 DAMPING_UP, DAMPING_DOWN = 4.0, 0.5
 DAMPING_RANGE = (1e-6, 1e6)
+RETRIES = 5  # each with four times the damping
 GOOD_RATIO = 0.5  # of the decrease that the quadratic model promised
 TINY = 1e-30
 
@@ -35,9 +36,10 @@ Solver = Iterator["Tensor"]
 
 @dataclass(frozen=True, slots=True)
 class SolverSettings:
-    """What a solver is told. `rate` is a learning rate, or Newton's first damping."""
+    """What a solver is told. `rate` is a learning rate, or Newton's first damping,
+    as a share of the curvature along the gradient: so it suits losses of any scale."""
 
-    steps: int  # at most this many passes over a batch
+    steps: int  # passes over a batch
     batch: int  # samples of a pass
     rate: float
     inner: int = 10  # Newton: products of conjugate gradients for a step, of a pass each
@@ -96,20 +98,27 @@ def _descend(
 def run_newton(
     problem: NativeProblem, start: Tensor, settings: SolverSettings, rng: np.random.Generator
 ) -> Solver:
-    """Damped Gauss-Newton on a new batch each step; a step that does not lower its batch's loss is not taken."""
-    weights, damping, left = start.clone(), settings.rate, settings.steps
+    """Damped Gauss-Newton on a new batch each step.
+
+    A step that does not lower its batch's loss is not taken, the damping grows, and its passes are given back, so that
+    a bad start does not end without an update; RETRIES times at the most.
+    """
+    weights, damping, left, retries = start.clone(), settings.rate, settings.steps, RETRIES
     draw = _draw_batches(problem.count, settings.batch, rng)
     while left > 0:
-        left -= 1
         model = _GaussNewton(problem, problem.gather(next(draw)), weights)
-        step = torch.zeros_like(weights)
-        for better in _solve(model, damping, min(settings.inner, left)):
-            step, left = better, left - 1
+        step, passes = torch.zeros_like(weights), 1
+        for better in _solve(model, damping * model.curvature, min(settings.inner, left - 1)):
+            step, passes = better, passes + 1
             yield weights
         loss = model.measure_loss(step)
-        if loss < model.loss:  # False where it is not a number
-            weights = weights + step
         damping = _adapt(damping, (model.loss - loss) / max(model.predict_decrease(step), TINY))
+        if loss < model.loss:  # False where it is not a number
+            weights, left = weights + step, left - passes
+        elif retries > 0:
+            retries -= 1
+        else:
+            left -= passes
         yield weights
 
 
@@ -123,7 +132,10 @@ def _adapt(damping: float, ratio: float) -> float:
 
 
 class _GaussNewton:
-    """The quadratic model of a batch's loss at a point: J'r is half its gradient, J'J half its curvature."""
+    """The quadratic model of a batch's loss at a point: J'r is half its gradient, J'J half its curvature.
+
+    `curvature` is that of J'J along the gradient.
+    """
 
     def __init__(self, problem: NativeProblem, batch: Batch, point: Tensor) -> None:
         self._problem, self._batch = problem, batch
@@ -134,6 +146,8 @@ class _GaussNewton:
         (self._pulled,) = torch.autograd.grad(self._residuals, self._point, self._dual, create_graph=True)
         self.loss = float((self._residuals.detach() ** 2).sum())
         self.gradient = self._pull(self._residuals.detach())
+        square = float(self.gradient @ self.gradient)
+        self.curvature = float((self.push(self.gradient) ** 2).sum()) / square if square > 0 else 0.0
 
     def measure_loss(self, step: Tensor) -> float:
         """The batch's loss after a step."""
@@ -166,7 +180,10 @@ def _solve(model: _GaussNewton, damping: float, products: int) -> Solver:
         if not square > 0 or square < enough:
             return
         image = model.multiply(direction) + damping * direction
-        alpha = square / float(direction @ image)
+        bend = float(direction @ image)
+        if not bend > 0:  # flat, or no number
+            return
+        alpha = square / bend
         step = step + alpha * direction
         rest = rest - alpha * image
         before, square = square, float(rest @ rest)

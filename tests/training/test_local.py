@@ -12,6 +12,7 @@ from tests.training.problems import Problem, make_problem
 from training.errors import BadInput
 from training.exact.integers import DELTA_LIMIT
 from training.local import LocalSettings, LocalUpdate, LocalWork, NoUpdate, load_work, train_update
+from training.solvers import RETRIES
 from training.splits import NO_ROWS
 
 SEED = b"seed"
@@ -74,7 +75,7 @@ def test_stop_is_honoured_after_the_step_it_comes_in(work: LocalWork, solver: st
 @pytest.mark.parametrize("solver", ["adam", "sgd", "newton"])
 def test_steps_are_bounded(work: LocalWork, solver: str) -> None:
     outcome = train_update(work, LocalSettings(solver, steps=7), SEED, never)  # type: ignore[arg-type]
-    assert outcome.steps == 7
+    assert 7 <= outcome.steps <= (7 * (1 + RETRIES) if solver == "newton" else 7)
 
 
 @pytest.mark.parametrize("rate", [float("nan"), float("inf"), 1e30, -1e-2])
@@ -90,6 +91,17 @@ def test_newton_survives_any_damping(work: LocalWork, damping: float) -> None:
     outcome = train_update(work, LocalSettings("newton", rate=damping), SEED, never)
     if isinstance(outcome, LocalUpdate):
         assert outcome.loss_after < outcome.loss_before
+
+
+def test_newton_that_starts_with_too_little_damping_tries_again_with_more() -> None:
+    """Weights at their limits: full steps of the quadratic model overshoot."""
+    saturated = make_problem(
+        "attention_regression", (5, 8, 9, 0, 0), shard=24, rates=((1, 12), (1, 10)), weights="saturated"
+    )
+    work = load_work(saturated.make_engine("portable"), saturated.task, saturated.weights)
+    outcome = train_update(work, LocalSettings("newton", rate=1e-6), SEED, never)
+    assert isinstance(outcome, LocalUpdate)
+    assert outcome.loss_after < outcome.loss_before
 
 
 def test_no_steps_are_no_update(work: LocalWork) -> None:
