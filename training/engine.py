@@ -38,9 +38,9 @@ MAX_MANTISSA = 4095
 MAX_RATE_SHIFT = 48
 SAMPLE_RANGE = (16, 4096)
 MAX_SETTLEMENT_WORK = 1 << 33  # multiply-adds of a settlement's losses: seconds on the slowest path
-SAMPLE_LOOKS = (
-    2 * len(SCALES) + MAX_UPDATES + 1
-)  # two line searches, a look after every update and one before
+LINE_SEARCHES = 2  # of a settlement: the tickets' and the updates', on the judging split
+CREDIT_LOOKS = MAX_UPDATES + 1  # of a settlement at the training split: one for each update, one before them
+# two line searches, a look after every update and one before
 SPLIT_FACTOR = 4  # a judging split of at most this many samples' sizes is looked at whole
 WEIGHT_BITS = 20  # of initial weights, in master units
 HEARTBEATS_CACHED = 4
@@ -116,10 +116,10 @@ class Engine:
         data = self._prepare(task).data
         check_range("shard", task.shard, 1, data.train.count)
         _check_sample(task.sample, data.judge.count)
-        _check_settlement(objective, task.sample, data.judge.count)
+        _check_settlement(objective, task.sample, data)
         size = count_parameters(objective)
         weights = make_uniform(open_stream(task.init_seed, "weights"), size, WEIGHT_BITS)
-        judging = objective.count_forward(min(task.sample, data.judge.count))
+        judging = objective.count_forward(min(task.sample, data.train.count))
         return TaskFacts(work, _to_bytes(weights), data.train.count, data.judge.count, size, judging)
 
     # --- tickets ------------------------------------------------------------------------------------------------------
@@ -189,16 +189,21 @@ class Engine:
         )
 
     def _make_judges(self, prepared: _Prepared, sample: int, seeds: tuple[bytes, bytes, bytes]) -> Judges:
-        objective, judge = prepared.objective, prepared.data.judge
-        count = min(sample, judge.count)
+        """The judging split says whether the weights move, the training split who is credited.
 
-        def draw(seed: bytes) -> SumLosses:
-            indices = np.array(draw_sample(open_stream(seed, "sample"), judge.count, count), np.int64)
-            return lambda weights: self._path.sum_losses(objective, judge, weights, indices)
+        Both are public. Were the judging split paid for, miners would train on it, and it would judge nothing.
+        """
+        objective, judge, train = prepared.objective, prepared.data.judge, prepared.data.train
+
+        def draw(seed: bytes, pool: Split) -> SumLosses:
+            chosen = draw_sample(open_stream(seed, "sample"), pool.count, min(sample, pool.count))
+            indices = np.array(chosen, np.int64)
+            return lambda weights: self._path.sum_losses(objective, pool, weights, indices)
 
         small = judge.count <= SPLIT_FACTOR * sample
         split = partial(self._sum_split, objective, judge) if small else None
-        return Judges(draw(seeds[0]), draw(seeds[1]), draw(seeds[2]), count, split, judge.count)
+        judges = (draw(seeds[0], judge), draw(seeds[1], judge), draw(seeds[2], train))
+        return Judges(*judges, min(sample, judge.count), split, judge.count)
 
     def evaluate(self, task: Task, weights: bytes, split: Literal["train", "judge"]) -> tuple[int, int]:
         """Sum of exact losses over a whole split, and its number of samples."""
@@ -283,11 +288,12 @@ def _check_sample(sample: int, judge_count: int) -> None:
         )
 
 
-def _check_settlement(objective: Objective, sample: int, judge_count: int) -> None:
+def _check_settlement(objective: Objective, sample: int, data: Dataset) -> None:
     """Refuse a job that is cheap to mine and dear to settle."""
-    samples = SAMPLE_LOOKS * min(sample, judge_count)
-    if judge_count <= SPLIT_FACTOR * sample:
-        samples += judge_count
+    samples = LINE_SEARCHES * len(SCALES) * min(sample, data.judge.count)
+    samples += CREDIT_LOOKS * min(sample, data.train.count)
+    if data.judge.count <= SPLIT_FACTOR * sample:
+        samples += data.judge.count
     work = objective.count_forward(samples)
     if work > MAX_SETTLEMENT_WORK:
         raise TaskRefused(

@@ -70,7 +70,7 @@ def _tell_money(story: Story, chain: Chain, job_id: bytes) -> None:
     if record.escrow or record.lock:
         story.say(
             f"{format_amount(record.escrow)} are in its escrow and {format_amount(record.lock)} in its lock. A height "
-            f"drawn for it burns {format_amount(spec.burn)}, a round's updates earn {format_amount(spec.budget)} or less.",
+            f"drawn for it burns {format_amount(spec.burn)}; updates earn up to {format_amount(spec.budget)} a round.",
             escrow=str(record.escrow),
             lock=str(record.lock),
             burn=str(spec.burn),

@@ -189,15 +189,14 @@ def _tell_verdict(
 
 def _tell_credit(story: Story, record: SettlementRecord, result: UpdateResult, number: int, of: int) -> None:
     event = record.settlement
-    samples, base = event.sample_count, event.credit_base
+    base = event.credit_base
     part = result.credit / base if base else 0.0
     story.say(
-        f"Block {record.height} judged it, as number {number} of {of}, on {count(samples, 'sample')} nobody could know "
-        f"when it was committed. Updates were merged at scale {event.update_scale}.",
+        f"Block {record.height} judged it, as number {number} of {of}, on samples nobody could know when it was "
+        f"committed. Updates were merged at scale {event.update_scale}.",
         position=number,
         judged=of,
         update_scale=event.update_scale,
-        sample_count=samples,
         credit_base_units=str(base),
         credit_units=str(result.credit),
         credit=part,
@@ -206,11 +205,8 @@ def _tell_credit(story: Story, record: SettlementRecord, result: UpdateResult, n
         story.say("No step along the mean of the round's updates lowered the loss, so none was credited.")
         return
     verb = "lowered" if result.credit > 0 else "raised" if result.credit < 0 else "did not change"
-    mean = base / samples * LOSS_UNIT
     by = f" by {100 * abs(part):.4f} %" if result.credit else ""
-    story.say(
-        f"Added after those before it, it {verb} the loss{by} of {mean:.6g}, the mean before the updates."
-    )
+    story.say(f"Added after those before it, it {verb} the loss on fresh training samples{by}.")
 
 
 def _tell_payment(
