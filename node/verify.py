@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,6 +33,7 @@ from ledger.state import Overlay, check_supply
 from ledger.storage import open_storage
 from ledger.work import JobFacts, Settled, SettleTask, TicketRun, TicketTask, WorkRefused, WorkVerifier
 from node.exits import Exit
+from node.explain.explain import NotOnChain, explain
 from node.threads import use_one_thread
 
 PROGRESS_S = 0.5
@@ -45,9 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m node.verify", description="Replay an exported chain.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--path", choices=PATHS, default=PATHS[0])
+    parser.add_argument("--explain", default="", metavar="ID", help="Also tell the story of one thing.")
     options = parser.parse_args(arguments)
     use_one_thread()
-    return verify_file(options.file, lambda blobs: _make_verifier(blobs, options.path), _print_line)
+    make = partial(_make_verifier, path=options.path)
+    return verify_file(options.file, make, _print_line, options.explain)
 
 
 def _print_line(line: dict[str, Any]) -> None:  # Any: values of one JSON line
@@ -63,14 +67,18 @@ def _make_verifier(blobs: BlobStore, path: str) -> WorkVerifier:
     return EngineVerifier(Engine(blobs.get, "portable" if path == "portable" else "fused"))
 
 
-def verify_file(path: Path, make_verifier: MakeVerifier, report: Report) -> int:
-    """Replay a chain file, reporting lines; return the exit code. Nothing of the replay stays on the disk."""
+def verify_file(path: Path, make_verifier: MakeVerifier, report: Report, explain_id: str = "") -> int:
+    """Replay a chain file, reporting lines; return the exit code. Nothing of the replay stays on the disk.
+
+    The verdict holds the `story` of what `explain_id` names, or `not_found`.
+    """
     replay: Replay | None = None
     try:
         with path.open("rb") as file, tempfile.TemporaryDirectory(prefix="gradientcoin-verify-") as folder:
             replay = Replay(file, Path(folder), make_verifier, report)
             try:
-                report(replay.run())
+                verdict = replay.run()
+                report(verdict | replay.tell(explain_id) if explain_id else verdict)
             finally:
                 replay.close()
     except OSError as error:
@@ -138,6 +146,13 @@ class Replay:
             "state_root": chain.state.root.hex(),
             "weights": {job_id.hex(): cid_text(record.weights) for job_id, record in sorted(jobs.items())},
         }
+
+    def tell(self, name: str) -> dict[str, Any]:  # Any: values of one JSON line
+        """Return the story of something on the replayed chain."""
+        try:
+            return {"story": explain(self._chain, name).to_json()}
+        except NotOnChain as error:
+            return {"not_found": str(error)}
 
     def _add(self, filed: FiledBlock) -> None:
         chain, header = self._chain, filed.block.header

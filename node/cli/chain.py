@@ -168,6 +168,18 @@ def verify(file: Path | None, path: str, node: str | None, as_json: bool) -> int
 
 
 def verify_file(file: Path, path: str, as_json: bool) -> int:
+    check_chain_file(file)
+    with show_progress("replaying") as progress:
+        verdict = run_verifier(file, progress, path)
+    if as_json:
+        print_json(verdict.answer)
+    else:
+        print_verdict(verdict)
+    return verdict.exit_code
+
+
+def check_chain_file(file: Path) -> None:
+    """Raise UserError for what is no chain file at first sight."""
     if not file.is_file():
         raise UserError(
             f"there is no file {file}", "write one: gradientcoin chain export FILE", Exit.BAD_FILE
@@ -177,10 +189,3 @@ def verify_file(file: Path, path: str, as_json: bool) -> int:
             raise UserError(
                 f"{file} is no chain file", "write one: gradientcoin chain export FILE", Exit.BAD_FILE
             )
-    with show_progress("replaying") as progress:
-        verdict = run_verifier(file, progress, path)
-    if as_json:
-        print_json(verdict.answer)
-    else:
-        print_verdict(verdict)
-    return verdict.exit_code

@@ -40,6 +40,10 @@ cli = LazyGroup(
         "chain": Lazy(
             "node.cli.chain:chain", "Look at blocks and transactions; export and verify the chain."
         ),
+        "explain": Lazy("node.cli.explain:explain", "Why a job, update or block is as it is."),
+        "verify": Lazy(
+            "node.cli.explain:verify", "Compute a verdict again from an exported chain, without a node."
+        ),
         "config": Lazy("node.cli.config:config", "What a node runs with, and where each setting comes from."),
         "completion": Lazy("node.cli.completion:completion", "Shell completion for bash, zsh and fish."),
     },

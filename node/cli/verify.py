@@ -39,9 +39,14 @@ class Verdict:
         return self.exit_code == Exit.DONE and self.answer.get("verified") is True
 
 
-def run_verifier(file: Path, progress: Progress, path: str = "fused") -> Verdict:
-    """Replay a chain file in a fresh process; it ends with us, whatever happens here."""
+def run_verifier(file: Path, progress: Progress, path: str = "fused", explain: str = "") -> Verdict:
+    """Replay a chain file in a fresh process; it ends with us, whatever happens here.
+
+    With the id of something to `explain`, the answer has its `story`, or `not_found`.
+    """
     argv = [sys.executable, "-P", "-m", "node.verify", str(file), "--path", path]
+    if explain:
+        argv += ["--explain", explain]
     begin = time.monotonic()
     answer: Json = {}
     with tempfile.TemporaryFile() as complaints:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from ledger.chain import Chain
 from ledger.mempool import Mempool
+from node.explain.explain import NotOnChain, explain
 from node.rpc import job_views, views
 from node.rpc.actions import make_account, send_coins
 from node.rpc.bodies import Fields
@@ -260,6 +261,16 @@ async def get_transaction(context: ApiContext, request: Request) -> Json:
     return await context.read(lambda chain, mempool: views.show_transaction(chain, mempool, txid))
 
 
+async def get_explanation(context: ApiContext, request: Request) -> Json:
+    name = request.path_params["id"]
+    try:
+        story = await context.read(lambda chain, _: explain(chain, name))
+    except NotOnChain as error:
+        hint = "ids are shown by job list, job updates, chain show and chain tx; what waits is not on the chain yet"
+        raise ApiProblem("not_found", str(error), hint) from error
+    return story.to_json()
+
+
 async def get_export(context: ApiContext, request: Request) -> Response:
     name = f"gradientcoin-{context.chain.chain.params.name}.chain"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
@@ -307,5 +318,6 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/blocks", get_blocks),
     ("GET", "/v1/blocks/{block}", get_block),
     ("GET", "/v1/transactions/{txid}", get_transaction),
+    ("GET", "/v1/explain/{id}", get_explanation),
     ("GET", "/v1/chain/export", get_export),
 )

@@ -26,7 +26,14 @@ from node.services.chain_service import ChainService
 from node.services.kept_updates import KeptUpdate, KeptUpdates
 from node.services.paying import NotEnough, sign_for
 from node.services.share_box import ShareBox
-from node.services.update_plan import Plan, choose_plan, has_ended, is_due, take_shares
+from node.services.update_plan import (
+    Plan,
+    choose_plan,
+    has_ended,
+    has_paying_job,
+    is_due,
+    take_shares,
+)
 from node.trainer.client import TrainingRefused
 from node.trainer.requests import Trained, TrainRequest
 from node.wallet import WalletAccount
@@ -39,6 +46,9 @@ MAX_TRIED = 256
 
 class UpdateTrainer(Protocol):
     """Trains an update in a process of its own (node/trainer/client.py)."""
+
+    async def warm_up(self) -> None:
+        """Be ready for a training soon."""
 
     async def train(self, request: TrainRequest) -> Trained:
         """TrainingRefused if there is no update; LedgerError if the trainer failed."""
@@ -88,10 +98,12 @@ class UpdateMaker:
         while True:
             change = self._chain.get_next_change()
             plan = await self._chain.call(self._choose_plan) if self._may_work() else None
-            if plan is None:
-                await _wait(change)
-            else:
+            if plan is not None:
                 await self._make(plan)
+                continue
+            if await self._chain.call(has_paying_job):
+                await self._trainer.warm_up()
+            await _wait(change)
 
     def _choose_plan(self, chain: Chain) -> Plan | None:
         plan = choose_plan(chain, lambda job_id, number: (job_id, number) in self._tried)

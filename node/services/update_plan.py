@@ -74,6 +74,13 @@ def choose_plan(chain: Chain, is_tried: Callable[[bytes, int], bool]) -> Plan | 
     )
 
 
+def has_paying_job(chain: Chain) -> bool:
+    """Return whether there is work for a trainer, now or soon."""
+    jobs = Overlay(chain.state).active_jobs()
+    specs = (load_spec(record, chain.params) for _, record in jobs if record.status is JobStatus.LIVE)
+    return any(spec.price and spec.budget for spec in specs)
+
+
 def expect_payment(spec: JobSpec, record: JobRecord) -> float:
     """Return the units that a round's updates can earn together, if the loss goes on falling as it did."""
     losses = record.last_losses

@@ -11,6 +11,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -75,6 +76,11 @@ class TrainerClient:
     def restarts(self) -> int:
         """Of the process since it was first started, or since the last pause."""
         return 0 if self._process is None else self._process.restarts
+
+    async def warm_up(self) -> None:
+        """Start the process, if it does not run: its first seconds go into importing torch. Never fails."""
+        with suppress(TrainerFailed):
+            await trio.to_thread.run_sync(self._get_process, self._clock())
 
     async def train(self, request: TrainRequest) -> Trained:
         """Compute an update. TrainingRefused if there is none, MissingBlobs without the data, TrainerFailed.

@@ -112,6 +112,9 @@ class ToyMiner:
 class ToyTrainer:
     """Stands for the trainer's process: a step of toy weights towards zero."""
 
+    async def warm_up(self) -> None:
+        """Ready at once."""
+
     async def train(self, request: TrainRequest) -> Trained:
         await trio.lowlevel.checkpoint()
         step = VECTOR.pack(*(-(w >> 6) for w in VECTOR.unpack(request.weights)))
