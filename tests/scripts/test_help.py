@@ -12,6 +12,7 @@ SCRIPTS = [
     ROOT / "scripts" / "chaos.py",
     ROOT / "scripts" / "demo.py",
     *BENCHES,
+    ROOT / "scripts" / "adversary" / "zoo.py",
     ROOT / "docker" / "check.py",
     ROOT / "examples" / "predict_table.py",
 ]

@@ -1,0 +1,157 @@
+"""The job that the attack zoo is played on, its exact engine, and training in floating point as a miner may do it.
+
+The job is examples/digits.toml with a price and a budget. Everything judged is judged by the engine; what a miner
+computes to get there is nobody's business, so here it is torch in single precision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ledger.genesis import local_genesis
+from ledger.hashing import cid_of
+from ledger.jobspec import JobSpec
+from ledger.params import COIN, ChainParams
+from node.work import EngineVerifier, task_of
+from training.blob import decode_blob, encode_blob
+from training.engine import Engine
+from training.exact.grids import DATA
+from training.jobs import PreparedJob, load_job_file, prepare
+from training.objectives.base import Batch, split_weights
+from training.objectives.registry import get_objective
+from training.splits import NAMES, NO_KEYS, NO_ROWS, Split, parse_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+BUDGET = 50 * COIN  # a round's: one coinbase
+PRICE = 4 * BUDGET  # so that the budget is the limit where a round lowers the loss by more than a quarter
+MASTER_ONE = float(1 << 24)
+LOSS_UNIT = 2.0**-40
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Practice:
+    """How a miner trains: Adam on minibatches of `batch` samples."""
+
+    steps: int = 20
+    batch: int = 64
+    rate: float = 5e-3
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images: data units int16 [N, 64] and classes int16 [N]."""
+
+    inputs: NDArray[np.int16]
+    labels: NDArray[np.int16]
+
+    def take(self, rows: NDArray[np.int64]) -> Images:
+        return Images(self.inputs[rows], self.labels[rows])
+
+    def join(self, other: Images) -> Images:
+        return Images(
+            np.concatenate([self.inputs, other.inputs]), np.concatenate([self.labels, other.labels])
+        )
+
+
+class Lab:
+    """A job with everything that miners, markets and measurements need of it.
+
+    With `joint` all its public images are both training and judging split, which any owner may submit.
+    """
+
+    def __init__(self, joint: bool = False) -> None:
+        torch.set_num_threads(1)
+        self.params: ChainParams = local_genesis("adversary").params
+        self.prepared: PreparedJob = prepare(
+            load_job_file(ROOT / "examples" / "digits.toml"), self.params.sidecar_limit
+        )
+        blob = join_splits(self.prepared.blob) if joint else self.prepared.blob
+        spec = JobSpec(**asdict(self.prepared.spec))
+        self.spec = replace(spec, data_cid=cid_of(blob), data_size=len(blob), price=PRICE, budget=BUDGET)
+        self.task = task_of(self.spec)
+        self.blobs = {self.spec.data_cid: blob}
+        self.engine = Engine(self.blobs.__getitem__)
+        self.verifier = EngineVerifier(self.engine)
+        self.facts = self.engine.inspect(self.task)
+        self.objective = get_objective(self.spec.objective, self.spec.params)
+        data = parse_dataset(self.prepared.blob, self.objective.layout)  # the splits as the file has them
+        self.train_images = Images(data.train.inputs, data.train.labels)
+        self.judge_images = Images(data.judge.inputs, data.judge.labels)
+        self.public_images = self.train_images.join(self.judge_images)
+        self.train_samples = self.expand(self.train_images)
+        self.judge_samples = self.expand(self.judge_images)
+        self.public_samples = self.expand(self.public_images)
+        self.held_out = self._load_held_out()
+
+    def _load_held_out(self) -> Images:
+        inputs, labels = self.prepared.holdout_inputs, self.prepared.holdout_targets
+        units = inputs.units.reshape(len(inputs.units), -1) << (DATA.f - inputs.fraction_bits)
+        return Images(units.astype(np.int16), labels.units.astype(np.int16))
+
+    def expand(self, images: Images) -> Batch:
+        """Images as the objective's loss reads them, in units of one, float32."""
+        split = Split(images.inputs, NO_ROWS, images.labels, NO_KEYS)
+        batch = self.objective.make_batch(split, np.arange(len(images.labels), dtype=np.int64))
+        scale = 2.0**-DATA.f
+        return Batch((batch.inputs * scale).float(), (batch.targets * scale).float(), batch.keys)
+
+    def train(
+        self, start: Integers, samples: Batch, rng: np.random.Generator, how: Practice | None = None
+    ) -> Integers:
+        """What training from `start` adds to it, in master units."""
+        how = how or Practice()
+        begin = torch.from_numpy(start / MASTER_ONE)
+        weights = begin.float().requires_grad_(True)
+        optimizer = torch.optim.Adam([weights], lr=how.rate)
+        for _ in range(how.steps):
+            rows = torch.from_numpy(rng.integers(0, len(samples.inputs), how.batch))
+            batch = Batch(samples.inputs[rows], samples.targets[rows], samples.keys)
+            loss = self.objective.native_loss(split_weights(self.objective, weights), batch) / how.batch
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        moved = weights.detach().double() - begin
+        delta: Integers = np.rint(moved.numpy() * MASTER_ONE).astype(np.int64)
+        return delta
+
+    def run_ticket(self, weights: bytes, seed: bytes) -> Integers:
+        """The delta of the exact ticket run of a seed."""
+        return read_integers(self.engine.run(self.task, weights, seed).delta)
+
+    def measure_loss(self, weights: bytes) -> float:
+        """Mean exact loss over the whole judging split."""
+        total, count = self.engine.evaluate(self.task, weights, "judge")
+        return total * LOSS_UNIT / count
+
+    def measure_accuracy(self, weights: bytes, images: Images) -> float:
+        """The share of images that are classified as labelled."""
+        right, count = self.engine.accuracy(self.task, weights, images.inputs, images.labels)
+        return right / count
+
+
+def read_integers(raw: bytes) -> Integers:
+    return np.frombuffer(raw, "<i8").astype(np.int64)
+
+
+def join_splits(blob: bytes) -> bytes:
+    """A blob whose training and judging splits are both what the two were together."""
+    inputs, targets, more_inputs, more_targets = decode_blob(blob)
+    joined = [
+        replace(a, values=np.concatenate([a.values, b.values]))
+        for a, b in ((inputs, more_inputs), (targets, more_targets))
+    ]
+    return encode_blob([replace(t, name=name) for name, t in zip(NAMES, joined * 2, strict=True)])
+
+
+@cache
+def get_lab(joint: bool = False) -> Lab:
+    """The lab of this process."""
+    return Lab(joint)

@@ -1,0 +1,143 @@
+"""What the trials of each attack come to: mean incomes with their 95 % intervals over seeds, harm done, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from attacks import list_attacks
+from trial import CLEAN, CLEAN_JOINT, Trial
+
+RESAMPLES = 4000
+HELD, NOISE, BROKEN, NO_BAR = "held", "within noise", "BROKEN", "-"
+HEAD = (
+    "attack",
+    "income of an identity",
+    "income of a share",
+    "bar",
+    "verdict",
+    "loss",
+    "accuracy",
+    "measured",
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds and its 95 % interval, by resampling the seeds."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} ({self.low:.2f} .. {self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One attack over all its seeds. Incomes are multiples of an honest miner's; differences are to the clean runs."""
+
+    attack: str
+    seeds: int
+    per_identity: Estimate
+    per_share: Estimate
+    bar: float | None
+    bar_is_per_share: bool
+    loss: float
+    loss_change: Estimate
+    accuracy: float
+    accuracy_change: Estimate
+    measured: str
+
+    @property
+    def verdict(self) -> str:
+        if self.bar is None:
+            return NO_BAR
+        judged = self.per_share if self.bar_is_per_share else self.per_identity
+        if judged.mean <= self.bar:
+            return HELD
+        return NOISE if judged.low <= self.bar else BROKEN
+
+
+def summarise(trials: Sequence[Trial]) -> list[Row]:
+    """A row for each attack that was tried, in the zoo's order."""
+    clean = {(trial.seed, trial.attack): trial for trial in trials if trial.attack in (CLEAN, CLEAN_JOINT)}
+    tried = {
+        name: sorted((t for t in trials if t.attack == name), key=lambda t: t.seed) for name in list_attacks()
+    }
+    return [
+        make_row(name, found, [clean[t.seed, name_clean(name)] for t in found])
+        for name, found in tried.items()
+        if found
+    ]
+
+
+def name_clean(attack: str) -> str:
+    """The name of the trials that an attack's are compared with."""
+    return CLEAN_JOINT if list_attacks()[attack].joint else CLEAN
+
+
+def make_row(name: str, trials: Sequence[Trial], clean: Sequence[Trial]) -> Row:
+    pairs = list(zip(trials, clean, strict=True))
+    bar = list_attacks()[name].bar
+    return Row(
+        attack=name,
+        seeds=len(trials),
+        per_identity=estimate_ratio([(t.per_identity, t.honest_income) for t in trials]),
+        per_share=estimate_ratio([(t.per_share, t.honest_income) for t in trials]),
+        bar=bar.most if bar else None,
+        bar_is_per_share=bar.per_share if bar else False,
+        loss=float(np.mean([t.loss for t in trials])),
+        loss_change=estimate([t.loss - c.loss for t, c in pairs]),
+        accuracy=float(np.mean([t.accuracy for t in trials])),
+        accuracy_change=estimate([t.accuracy - c.accuracy for t, c in pairs]),
+        measured=describe_measured(trials, clean),
+    )
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """The mean and its interval; the same values give the same interval."""
+    return estimate_ratio([(value, 1.0) for value in values])
+
+
+def estimate_ratio(weighted: Sequence[tuple[float, float]]) -> Estimate:
+    """The mean of (value, weight) pairs: of incomes relative to honest ones, all income over all honest income."""
+    values, weights = np.array(weighted).T
+    picks = np.random.default_rng(1).integers(0, len(values), (RESAMPLES, len(values)))
+    means = (values * weights)[picks].sum(axis=1) / weights[picks].sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Estimate(float(np.average(values, weights=weights)), float(low), float(high))
+
+
+def describe_measured(trials: Sequence[Trial], clean: Sequence[Trial]) -> str:
+    parts = []
+    for key in trials[0].measured:
+        with_attack = estimate([t.measured[key] for t in trials])
+        without = float(np.mean([c.clean_measured[key] for c in clean]))
+        parts.append(f"{key}: {with_attack}, without {without:.2f}")
+    return "; ".join(parts)
+
+
+def make_table(rows: Sequence[Row], markdown: bool) -> list[str]:
+    """The lines of a table."""
+    cells = [HEAD, *(make_cells(row) for row in rows)]
+    if markdown:
+        lines = [f"| {' | '.join(row)} |" for row in cells]
+        return [lines[0], "|" + "---|" * len(HEAD), *lines[1:]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(HEAD))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+
+
+def make_cells(row: Row) -> tuple[str, ...]:
+    bar = "" if row.bar is None else f"{'share' if row.bar_is_per_share else 'identity'} <= {row.bar:g}"
+    return (
+        row.attack, str(row.per_identity), str(row.per_share), bar, row.verdict,
+        f"{row.loss:.3f} ({row.loss_change.mean:+.3f})",
+        f"{100 * row.accuracy:.1f} % ({100 * row.accuracy_change.mean:+.1f})",
+        row.measured,
+    )  # fmt: skip

@@ -1,0 +1,82 @@
+"""One attack in one market, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from attacks import ATTACKER, HONEST, SHARES, Attack, list_attacks, make_honest_offers, make_market
+from market import Judge, Market, Offer, View
+
+from ledger.params import COIN
+
+CLEAN, CLEAN_JOINT = "no attack", "no attack, joint split"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A market of some rounds. Incomes in coins, net of bonds and fines; the attacker's is of all its identities."""
+
+    attack: str
+    seed: int
+    identities: int
+    shares: int  # of an attacker's identity
+    income: float
+    honest_income: float  # mean of the honest miners
+    loss: float  # mean over the judging split, at the end
+    accuracy: float  # on held-out images
+    measured: dict[str, float] = field(default_factory=dict)
+    clean_measured: dict[str, float] = field(default_factory=dict)
+    curve: tuple[float, ...] = ()
+
+    @property
+    def per_identity(self) -> float:
+        """Income of an identity, honest miners' being 1."""
+        return self.income / self.identities / self.honest_income
+
+    @property
+    def per_share(self) -> float:
+        """Income of a share, honest miners' being 1."""
+        return self.income / (self.identities * self.shares) / (self.honest_income / SHARES)
+
+
+def run_trial(name: str, seed: int, rounds: int) -> Trial:
+    """Play a market with an attack, or without one where the name is one of the CLEAN ones."""
+    kind = list_attacks().get(name)  # none of the clean ones
+    market = make_market(seed, kind.joint if kind else name == CLEAN_JOINT)
+    attack = kind(market) if kind else None
+    for _ in range(rounds):
+        play(market, attack)
+    return describe(market, attack, name, seed)
+
+
+def play(market: Market, attack: Attack | None) -> None:
+    lab = market.lab
+    samples = lab.train_samples if attack and attack.naive else lab.public_samples
+
+    def make_offers(view: View) -> list[Offer]:
+        return [*make_honest_offers(market, view, samples), *(attack.make_offers(view) if attack else ())]
+
+    def reveals(offer: Offer, judge: Judge) -> bool:
+        return attack is None or offer.identity < ATTACKER or attack.reveals(offer, judge)
+
+    market.play_round(make_offers, reveals)
+
+
+def describe(market: Market, attack: Attack | None, name: str, seed: int) -> Trial:
+    lab, weights = market.lab, market.weights[-1]
+    honest = sum(market.earned[who] for who in range(HONEST))
+    everybody = sum(market.earned.values())
+    probes = [probe(market) for probe in list_attacks().values()] if attack is None else []
+    return Trial(
+        attack=name,
+        seed=seed,
+        identities=attack.identities if attack else 1,
+        shares=attack.shares if attack else SHARES,
+        income=(everybody - honest) / COIN,
+        honest_income=honest / HONEST / COIN,
+        loss=lab.measure_loss(weights),
+        accuracy=lab.measure_accuracy(weights, lab.held_out),
+        measured=attack.measure(weights) if attack else {},
+        clean_measured={key: value for each in probes for key, value in each.measure(weights).items()},
+        curve=tuple(market.scores),
+    )

@@ -1,0 +1,101 @@
+"""The attack zoo: plays every attack against eight honest miners in an exact market, and says what it earns.
+
+Every attack meets the same seeds, and so the same tickets, samples and honest minibatches; a market without an attack
+is played for each seed, too. Exit code 1 if an attack earns more than its bar beyond the noise of the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))  # scripts are no package
+
+from attacks import list_attacks
+from figures import describe_machine
+from planted import check_planted_jobs
+from summary import Row, make_table, name_clean, summarise
+from trial import Trial, run_trial
+
+QUICK_SEEDS, QUICK_ROUNDS = 2, 6
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse_options(arguments)
+    names = options.attack or list(list_attacks())
+    trials = list(run_all(names, range(options.seeds), options.rounds, options.jobs))
+    rows = summarise(trials)
+    planted = check_planted_jobs()
+    value = to_json(options, trials, rows, planted)
+    print(value["command"])
+    print("\n".join([*make_table(rows, markdown=options.markdown), "", *planted]))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(value, indent=1) + "\n")
+    return 1 if any(row.verdict == "BROKEN" for row in rows) else 0
+
+
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="scripts/adversary/zoo.py", description=(__doc__ or "").split("\n\n")[0]
+    )
+    parser.add_argument("--seeds", type=int, default=20, help="markets for each attack (20)")
+    parser.add_argument("--rounds", type=int, default=16, help="rounds of each market (16)")
+    parser.add_argument(
+        "--attack",
+        action="append",
+        choices=list(list_attacks()),
+        metavar="NAME",
+        help="only this one; repeatable",
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write table and trials there too")
+    parser.add_argument("--markdown", action="store_true", help="print the table as docs/attacks.md has it")
+    parser.add_argument("--quick", action="store_true", help="two seeds, six rounds: shows that it runs")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.seeds, options.rounds = QUICK_SEEDS, QUICK_ROUNDS
+    return options
+
+
+def run_all(names: Sequence[str], seeds: Sequence[int], rounds: int, jobs: int) -> Iterator[Trial]:
+    """Play all attacks with all seeds, seed after seed."""
+    clean = sorted({name_clean(name) for name in names})
+    tasks = [(name, seed) for seed in seeds for name in (*clean, *names)]
+    if jobs == 1:
+        yield from (run_trial(name, seed, rounds) for name, seed in tasks)
+        return
+    context = multiprocessing.get_context("spawn")  # torch and numba do not survive a fork
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        futures = [pool.submit(run_trial, name, seed, rounds) for name, seed in tasks]
+        for done, future in enumerate(as_completed(futures), 1):
+            if sys.stderr.isatty():
+                print(f"\r{done}/{len(futures)} markets", end="", file=sys.stderr, flush=True)
+            yield future.result()
+
+
+def to_json(
+    options: argparse.Namespace, trials: Sequence[Trial], rows: Sequence[Row], planted: Sequence[str]
+) -> dict[str, Any]:  # Any: JSON
+    chosen = "".join(f" --attack {shlex.quote(name)}" for name in options.attack or ())
+    return {
+        "command": f"scripts/adversary/zoo.py --seeds {options.seeds} --rounds {options.rounds}{chosen}",
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": describe_machine(),
+        "rows": [asdict(row) | {"verdict": row.verdict} for row in rows],
+        "planted": list(planted),
+        "trials": [asdict(trial) for trial in sorted(trials, key=lambda t: (t.seed, t.attack))],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
