@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attacks import ATTACKER, SHARES, encode, make_honest_offers, make_market
+from attack import ATTACKER, SHARES, encode, make_honest_offers, make_market
 from lab import Integers, Lab, Practice, get_lab, read_integers
 from market import ESCROW, Offer, View
 

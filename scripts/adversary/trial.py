@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from attacks import ATTACKER, HONEST, SHARES, Attack, list_attacks, make_honest_offers, make_market
+from attack import ATTACKER, HONEST, SHARES, Attack, make_honest_offers, make_market
+from attacks import list_attacks
 from market import Judge, Market, Offer, View
 
 from ledger.params import COIN

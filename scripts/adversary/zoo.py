@@ -12,7 +12,7 @@ import multiprocessing
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))  # scripts a
 from attacks import list_attacks
 from figures import describe_machine
 from planted import check_planted_jobs
-from summary import Row, make_table, name_clean, summarise
+from summary import BROKEN, make_table, name_clean, summarise
 from trial import Trial, run_trial
 
 QUICK_SEEDS, QUICK_ROUNDS = 2, 6
@@ -31,17 +31,22 @@ QUICK_SEEDS, QUICK_ROUNDS = 2, 6
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_options(arguments)
+    if options.table:
+        return show(json.loads(options.table.read_text()), options.markdown)
     names = options.attack or list(list_attacks())
     trials = list(run_all(names, range(options.seeds), options.rounds, options.jobs))
-    rows = summarise(trials)
-    planted = check_planted_jobs()
-    value = to_json(options, trials, rows, planted)
-    print(value["command"])
-    print("\n".join([*make_table(rows, markdown=options.markdown), "", *planted]))
+    value = to_json(options, trials, check_planted_jobs())
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(value, indent=1) + "\n")
-    return 1 if any(row.verdict == "BROKEN" for row in rows) else 0
+    return show(value, options.markdown)
+
+
+def show(value: Mapping[str, Any], markdown: bool) -> int:  # Any: JSON
+    """Print the table of some trials; 1 if a bar is broken."""
+    rows = summarise([Trial(**trial) for trial in value["trials"]])
+    print("\n".join([value["command"], "", *make_table(rows, markdown), "", *value["planted"]]))
+    return 1 if any(row.verdict == BROKEN for row in rows) else 0
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -59,6 +64,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write table and trials there too")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="print such a file's table, play nothing")
     parser.add_argument("--markdown", action="store_true", help="print the table as docs/attacks.md has it")
     parser.add_argument("--quick", action="store_true", help="two seeds, six rounds: shows that it runs")
     options = parser.parse_args(arguments)
@@ -84,14 +90,14 @@ def run_all(names: Sequence[str], seeds: Sequence[int], rounds: int, jobs: int) 
 
 
 def to_json(
-    options: argparse.Namespace, trials: Sequence[Trial], rows: Sequence[Row], planted: Sequence[str]
+    options: argparse.Namespace, trials: Sequence[Trial], planted: Sequence[str]
 ) -> dict[str, Any]:  # Any: JSON
     chosen = "".join(f" --attack {shlex.quote(name)}" for name in options.attack or ())
     return {
         "command": f"scripts/adversary/zoo.py --seeds {options.seeds} --rounds {options.rounds}{chosen}",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": describe_machine(),
-        "rows": [asdict(row) | {"verdict": row.verdict} for row in rows],
+        "rows": [asdict(row) | {"verdict": row.verdict} for row in summarise(trials)],
         "planted": list(planted),
         "trials": [asdict(trial) for trial in sorted(trials, key=lambda t: (t.seed, t.attack))],
     }

@@ -11,15 +11,10 @@ import pytest
 from tests.scripts.loading import SCRIPTS, load
 
 FOLDER = SCRIPTS / "adversary"
-MODULES = (
-    "lab",
-    "market",
-    "attacks",
-    "trial",
-    "summary",
-    "planted",
-    "zoo",
-)  # each after those that it imports
+MODULES = (  # each after those that it imports
+    *("lab", "market", "attack", "copiers", "idlers", "pleasers", "identities", "harm", "attacks"),
+    *("trial", "summary", "planted", "zoo"),
+)
 SEED, ROUNDS = 1, 3
 
 
@@ -53,7 +48,7 @@ def test_attack_without_use_earns_nothing(zoo: dict[str, ModuleType], name: str)
 def test_what_is_not_revealed_costs_its_bonds(zoo: dict[str, ModuleType]) -> None:
     trial = zoo["trial"].run_trial("never reveal", SEED, 2)
     lab = zoo["lab"].get_lab()
-    bond = lab.spec.budget * zoo["attacks"].SHARES // (lab.params.bond_divisor * lab.params.round_length)
+    bond = lab.spec.budget * zoo["attack"].SHARES // (lab.params.bond_divisor * lab.params.round_length)
     assert trial.income == -2 * bond / zoo["lab"].COIN
 
 
