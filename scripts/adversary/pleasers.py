@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from attack import Attack, Bar
+from attack import Attack
 from lab import Integers, Practice
 from market import View
 
@@ -63,7 +63,6 @@ class HeadStart(Attack):
     """Works out V_(k-1) from the payloads revealed during the round and trains from there, in its last block."""
 
     name = "head start"
-    bar: ClassVar[Bar | None] = None
 
     def make_delta(self, view: View) -> Integers:
         rng = self.market.make_rng("attacker", view.round)
