@@ -109,7 +109,7 @@ class Market:
 
     def __post_init__(self) -> None:
         self.weights = [self.lab.facts.weights] * 2
-        self.lab.blobs[cid_of(self.lab.facts.weights)] = self.lab.facts.weights
+        self._versions = {cid_of(self.lab.facts.weights): self.lab.facts.weights}
         self._record = self._open_job()
         self._payloads: dict[int, bytes] = {}
         self._earned_before: Counter[int] = Counter()
@@ -177,16 +177,16 @@ class Market:
         self._record, event = apply_settlement(JOB_ID, self._record, self.lab.spec, due, settled)
         pay_updates(state, event, height, params)
         self._earned_before = self.earned.copy()
-        self._book(offers, commitments, dict_of_income(state.get_income(height + params.maturity)))
+        self._book(offers, commitments, sum_income(state.get_income(height + params.maturity)))
         self.events.append(event)
         after = self.weights[-1] if settled is None else settled.weights
-        self.lab.blobs[cid_of(after)] = after
+        self._versions[cid_of(after)] = after
         self.weights.append(after)
         self.scores.append(event.loss_after / event.sample_count * LOSS_UNIT)
 
     def _make_task(self, due: DueRound, deltas: tuple[bytes, ...]) -> SettleTask:
         return make_settle_task(
-            JOB_ID, self._record, self.lab.spec, due, self.lab.blobs.__getitem__, lambda seed: deltas[seed[0]]
+            JOB_ID, self._record, self.lab.spec, due, self._versions.__getitem__, lambda seed: deltas[seed[0]]
         )
 
     def _commit(self, offer: Offer, k: int, revealed: bool) -> Commitment:
@@ -210,7 +210,7 @@ class Market:
 
     def _load_previous(self) -> bytes:
         moved = self._record.previous != self._record.weights
-        return self.lab.blobs[self._record.previous] if moved else b""
+        return self._versions[self._record.previous] if moved else b""
 
     def _open_job(self) -> JobRecord:
         lab, weights = self.lab, cid_of(self.lab.facts.weights)
@@ -227,7 +227,7 @@ def identity_key(identity: int) -> bytes:
     return tagged_hash("gc/zoo/identity", identity.to_bytes(8, "big"))
 
 
-def dict_of_income(rows: Sequence[tuple[bytes, int]]) -> Counter[bytes]:
+def sum_income(rows: Sequence[tuple[bytes, int]]) -> Counter[bytes]:
     income: Counter[bytes] = Counter()
     for address, amount in rows:
         income[address] += amount
