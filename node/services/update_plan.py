@@ -15,6 +15,7 @@ from ledger.lifecycle import load_spec
 from ledger.market import reveal_window
 from ledger.mempool import Mempool
 from ledger.records import JobRecord, JobStatus
+from ledger.settlement import get_due_round, make_settle_task
 from ledger.sidecars import most_declared
 from ledger.slots import job_height, round_at
 from ledger.state import Overlay
@@ -22,6 +23,7 @@ from ledger.transactions import CommitUpdate
 from node.services.kept_updates import KeptUpdate
 from node.services.share_box import ShareBox
 
+PATIENCE_BLOCKS = 3  # left of a round: until then all reveals of the last one are waited for
 PACE_BLOCKS = 16  # the last ones, whose times say how long a block takes
 BLOCKS_TO_COMMIT = 2  # at the end of a round: for the commitment to reach a block
 LEAST_TIME_S = 0.3
@@ -35,7 +37,10 @@ class RoundOver(LedgerError):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An update to make: whose job's, from which weights (`previous`: before the last step), how fast, how large."""
+    """An update to make: whose job's, from which weights (`previous`: before the last step), how fast, how large.
+
+    The weights are those that the update will be merged onto, as far as they can be known: see `foresee`.
+    """
 
     job_id: bytes
     round: int
@@ -54,7 +59,7 @@ def choose_plan(chain: Chain, is_tried: Callable[[bytes, int], bool]) -> Plan | 
         number = round_at(job_id, height, chain.params)
         if record.status is not JobStatus.LIVE or number < record.first_round or is_tried(job_id, number):
             continue
-        if time_left_s(chain, job_id, height, block_s) < LEAST_TIME_S:
+        if time_left_s(chain, job_id, height, block_s) < LEAST_TIME_S or not is_ready(chain, job_id, record):
             continue
         promise = expect_payment(load_spec(record, chain.params), record)
         if promise > 0 and (best is None or promise > best[0]):
@@ -62,16 +67,55 @@ def choose_plan(chain: Chain, is_tried: Callable[[bytes, int], bool]) -> Plan | 
     if best is None:
         return None
     _, job_id, record = best
-    moved = record.previous != record.weights
+    weights, previous = foresee(chain, job_id, record)
     return Plan(
         job_id=job_id,
         round=round_at(job_id, height, chain.params),
         spec=load_spec(record, chain.params),
-        weights=chain.load_weights(record.weights),
-        previous=chain.load_weights(record.previous) if moved else b"",
+        weights=weights,
+        previous=previous,
         limit_s=min(MOST_TIME_S, time_left_s(chain, job_id, height, block_s)),
         limit_bytes=most_declared(chain.params) // PART_OF_LIMIT,
     )
+
+
+def is_ready(chain: Chain, job_id: bytes, record: JobRecord) -> bool:
+    """Return whether it is time to train: the settlement at the end of the round is known, or time runs out."""
+    if blocks_left(chain, job_id, chain.head.height + 1) <= PATIENCE_BLOCKS:
+        return True
+    due = get_due_round(Overlay(chain.state), job_id, record, end_of_round(chain, job_id), chain.params)
+    if due is None:
+        return True
+    return bool(record.sample_hash) and len(due.revealed) == len(due.updates)
+
+
+def foresee(chain: Chain, job_id: bytes, record: JobRecord) -> tuple[bytes, bytes]:
+    """Return the weights that this round's updates will be merged onto, and those before the last step.
+
+    The round's end settles the round before it, whose samples are fixed and whose updates are revealed by then: anybody
+    can compute that settlement earlier. What it needs is asked of the verifier, which needs it at the end anyway.
+    """
+    due = get_due_round(Overlay(chain.state), job_id, record, end_of_round(chain, job_id), chain.params)
+    weights = chain.load_weights(record.weights)
+    if due is not None and record.sample_hash and (due.tickets or due.revealed):
+        spec, rules = load_spec(record, chain.params), chain.rules
+        task = make_settle_task(job_id, record, spec, due, rules.load_weights, rules.load_delta)
+        settled = rules.verifier.settle(task)
+        if settled.weights != weights:
+            return settled.weights, weights
+    moved = record.previous != record.weights
+    return weights, chain.load_weights(record.previous) if moved else b""
+
+
+def end_of_round(chain: Chain, job_id: bytes) -> int:
+    """Return the height that ends the round which the next block is in."""
+    return chain.head.height + blocks_left(chain, job_id, chain.head.height + 1)
+
+
+def blocks_left(chain: Chain, job_id: bytes, height: int) -> int:
+    """Return how many blocks a round has from `height` on, with the one there."""
+    length = chain.params.round_length
+    return -job_height(job_id, height, chain.params) % length + 1
 
 
 def has_paying_job(chain: Chain) -> bool:
@@ -102,9 +146,7 @@ def measure_block_s(chain: Chain) -> float:
 
 def time_left_s(chain: Chain, job_id: bytes, height: int, block_s: float) -> float:
     """Return the seconds to train in, of the round that the block at `height` is in."""
-    length = chain.params.round_length
-    left = -job_height(job_id, height, chain.params) % length + 1  # blocks, with the one at `height`
-    return (left - BLOCKS_TO_COMMIT) * block_s
+    return (blocks_left(chain, job_id, height) - BLOCKS_TO_COMMIT) * block_s
 
 
 def take_shares(

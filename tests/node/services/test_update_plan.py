@@ -12,11 +12,14 @@ from ledger.slots import is_boundary, job_height, round_at
 from node.services.kept_updates import KeptUpdate
 from node.services.share_box import ShareBox
 from node.services.update_plan import (
+    PATIENCE_BLOCKS,
     RoundOver,
+    blocks_left,
     choose_plan,
     expect_payment,
     has_ended,
     is_due,
+    is_ready,
     measure_block_s,
     take_shares,
     time_left_s,
@@ -60,11 +63,37 @@ def test_plan_is_for_the_round_of_the_next_block_and_its_weights(builder: ChainB
     assert (plan.job_id, plan.round) == (job, round_at(job, builder.height + 1, REGTEST))
     assert plan.weights == builder.chain.load_weights(builder.job(job).weights)
     assert plan.previous == b""
-    builder.mine_many(30)
-    while (plan := choose_plan(builder.chain, never)) is None:
+
+
+def test_plan_starts_from_the_weights_that_the_round_ends_with(builder: ChainBuilder) -> None:
+    job = open_market(builder)
+    made = make_update(builder, job, ALICE)
+    builder.mine(builder.sign(ALICE, made.commit(find_share(builder)), fee=100_000))
+    while round_at(job, builder.height + 1, REGTEST) == made.round:
         builder.mine()
-    assert plan.previous == builder.chain.load_weights(builder.job(job).previous)
-    assert plan.previous != plan.weights
+    assert not is_ready(builder.chain, job, builder.job(job))  # its samples are not fixed
+    mine_to_window(builder, made)
+    assert not is_ready(builder.chain, job, builder.job(job))  # it is not revealed
+    assert choose_plan(builder.chain, never) is None
+    builder.mine(builder.sign(ALICE, made.reveal(), fee=0))
+    before = builder.chain.load_weights(builder.job(job).weights)
+    plan = choose_plan(builder.chain, never)
+    assert plan is not None
+    mine_to_settlement(builder, made)
+    after = builder.chain.load_weights(builder.job(job).weights)
+    assert (plan.weights, plan.previous) == (after, before)
+    assert after != before
+
+
+def test_silent_miner_is_not_waited_for_long(builder: ChainBuilder) -> None:
+    job = open_market(builder)
+    made = make_update(builder, job, ALICE)
+    builder.mine(builder.sign(ALICE, made.commit(find_share(builder)), fee=100_000))
+    mine_to_window(builder, made)
+    while blocks_left(builder.chain, job, builder.height + 1) > PATIENCE_BLOCKS:
+        assert choose_plan(builder.chain, never) is None
+        builder.mine()
+    assert choose_plan(builder.chain, never) is not None
 
 
 def test_job_that_promises_more_comes_first_and_each_round_once(builder: ChainBuilder) -> None:
