@@ -26,6 +26,14 @@ class FalseTrial(InvalidTransaction):
     """A submission whose trial is not what a replay gives: wrong in every state, and it cost us a training run."""
 
 
+class TooEarly(InvalidTransaction):
+    """A transaction that blocks can carry from `height` on, and that may be right then."""
+
+    def __init__(self, height: int, message: str) -> None:
+        self.height = height
+        super().__init__(message)
+
+
 class FalseShare(InvalidTransaction):
     """A share whose replay gives something else: wrong in every state, and it cost us a training run."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ledger.commitments import MAX_UPDATES, Commitment, make_commitment
-from ledger.errors import InvalidTransaction
+from ledger.errors import InvalidTransaction, TooEarly
 from ledger.jobspec import JobSpec
 from ledger.keys import address_of
 from ledger.lifecycle import load_spec
@@ -95,8 +95,12 @@ def _require_live(state: Overlay, job_id: bytes) -> JobRecord:
 
 def _check_round(body: CommitUpdate, record: JobRecord, height: int, params: ChainParams) -> None:
     now = round_at(body.job_id, height, params)
-    if body.round != now:
-        raise InvalidTransaction(f"round: block {height} is in round {now} of the job, got {body.round}")
+    why = f"round: block {height} is in round {now} of the job, got {body.round}"
+    if body.round > now:
+        begin = body.round * params.round_length + 1 - job_height(body.job_id, 0, params)
+        raise TooEarly(begin, why)
+    if body.round < now:
+        raise InvalidTransaction(why)
     if now < record.first_round:
         raise InvalidTransaction(f"round: the job's first round is {record.first_round}, got {now}")
 
@@ -112,7 +116,8 @@ def _check_room(body: CommitUpdate, there: tuple[Commitment, ...], params: Chain
 
 def _check_window(body: RevealUpdate, height: int, params: ChainParams) -> None:
     window = reveal_window(body.job_id, body.round, params)
-    if height not in window:
-        raise InvalidTransaction(
-            f"reveal: round {body.round} is revealed in blocks {window.start}..{window.stop - 1}, got {height}"
-        )
+    why = f"reveal: round {body.round} is revealed in blocks {window.start}..{window.stop - 1}, got {height}"
+    if height < window.start:
+        raise TooEarly(window.start, why)
+    if height >= window.stop:
+        raise InvalidTransaction(why)

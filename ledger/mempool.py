@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ledger.errors import InvalidBlock, InvalidTransaction, LedgerError, MissingBlobs
+from ledger.errors import InvalidBlock, InvalidTransaction, LedgerError, MissingBlobs, TooEarly
 from ledger.execution import apply_transaction
 from ledger.keys import address_of
 from ledger.rules import Rules
 from ledger.sidecars import BlockRoom, sidecars_of, use_of
 from ledger.state import Overlay, State
 from ledger.transactions import RevealUpdate, SubmitJob, Transaction
+
+EARLY_BLOCKS = 2  # by which a transaction may wait here before a block can carry it
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +147,24 @@ class Mempool:
 
     def _apply(self, overlay: Overlay, tx: Transaction, height: int) -> None:
         try:
-            apply_transaction(overlay, tx, height, self._rules, {})
+            self._apply_early(overlay, tx, height)
         except InvalidBlock as error:  # an amount beyond the possible
             raise InvalidTransaction(str(error)) from error
         missing = [cid for cid, _ in sidecars_of(tx, self._rules.params) if not self._has_blob(cid)]
         if missing:  # asked for last: only what is right otherwise is worth fetching
             raise MissingBlobs(missing)
+
+    def _apply_early(self, overlay: Overlay, tx: Transaction, height: int) -> None:
+        """Apply a transaction, also one that a block after the next can carry first: its sender may be ahead."""
+        trial = overlay.nested()
+        try:
+            apply_transaction(trial, tx, height, self._rules, {})
+        except TooEarly as error:
+            if error.height - height > EARLY_BLOCKS:
+                raise
+            trial = overlay.nested()
+            apply_transaction(trial, tx, error.height, self._rules, {})
+        overlay.absorb(trial)
 
     def select(self, state: State, height: int) -> list[Transaction]:
         """Return transactions for a block at `height`: best fee a byte first, each sender's in order of nonce."""

@@ -14,6 +14,7 @@ from ledger.hashing import cid_of, tagged_hash
 from ledger.history import SettlementRecord
 from ledger.keys import KeyPair
 from ledger.market import bond_of, judging_price, reveal_window
+from ledger.mempool import Mempool
 from ledger.params import COIN, MAX_TARGET, REGTEST
 from ledger.records import JobStatus, Reason
 from ledger.settlement import Outcome
@@ -355,6 +356,29 @@ def test_block_with_an_unknown_payload_waits_for_it(builder: ChainBuilder) -> No
     builder.blobs.put(update.payload)
     builder.add(block)
     assert builder.chain.head.hash == block.hash
+
+
+def test_pool_takes_a_reveal_that_comes_a_block_or_two_early(builder: ChainBuilder) -> None:
+    """Its sender may have a block that we have not: lost here, it would be in nobody's block but its sender's."""
+    job = open_market(builder)
+    update = make_update(builder, job, ALICE)
+    _commit(builder, update)
+    opens = reveal_window(job, update.round, REGTEST).start
+    pool = Mempool(builder.chain.rules)
+    builder.mine_to(opens - 4)
+    reveal = builder.sign(ALICE, update.reveal(), fee=0)
+    with pytest.raises(InvalidTransaction, match="is revealed in blocks"):
+        pool.add(reveal, builder.chain.state, opens - 3)
+    builder.mine()
+    pool.add(reveal, builder.chain.state, opens - 2)
+    assert pool.select(builder.chain.state, opens - 2) == []
+    builder.mine()
+    pool.update(builder.chain.state, opens - 1, [])
+    assert pool.select(builder.chain.state, opens - 1) == []
+    builder.mine()
+    pool.update(builder.chain.state, opens, [])
+    assert pool.select(builder.chain.state, opens) == [reveal]
+    builder.mine(reveal)
 
 
 # shares
