@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from node.amounts import format_amount
 from node.cli.output import count_of, format_duration, format_loss, print_facts, print_table
 from node.rpc.client import Json
 
@@ -95,6 +96,7 @@ def list_facts(report: Report, directory: Path) -> list[tuple[str, object]]:
             "blocks",
             f"{verify.get('blocks', 0):,}, {job['tickets']} of them for the job, in {job['version']} versions",
         ),
+        ("updates", f"{job['updates']} were paid {format_amount(job['paid'])} for what they took of the loss"),
         ("training runs", replay),
         (
             "replay",

@@ -21,6 +21,8 @@ GOOD: dict[str, Any] = {
         "first_loss": 8.0,
         "target_loss": 3.2,
         "tickets": 40,
+        "updates": 9,
+        "paid": "310000000",
         "data_cid": CID,
         "spec_sha256": "00",
     },
