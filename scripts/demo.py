@@ -271,7 +271,17 @@ class Demo:
             self.report.nodes.append({"name": name, **score})
         client = self.network.client("node-0")
         summary = client.get(f"/v1/jobs/{job_id}")
-        keys = ("status", "reason", "version", "loss", "first_loss", "target_loss", "tickets", "updates", "paid")
+        keys = (
+            "status",
+            "reason",
+            "version",
+            "loss",
+            "first_loss",
+            "target_loss",
+            "tickets",
+            "updates",
+            "paid",
+        )
         self.report.job |= {key: summary[key] for key in keys}
         result = client.get(f"/v1/jobs/{job_id}/result", timeout_s=RESULT_TIMEOUT_S)
         save_result(result, self.network.directory / "result")

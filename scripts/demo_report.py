@@ -96,7 +96,10 @@ def list_facts(report: Report, directory: Path) -> list[tuple[str, object]]:
             "blocks",
             f"{verify.get('blocks', 0):,}, {job['tickets']} of them for the job, in {job['version']} versions",
         ),
-        ("updates", f"{job['updates']} were paid {format_amount(job['paid'])} for what they took of the loss"),
+        (
+            "updates",
+            f"{job['updates']} were paid {format_amount(job['paid'])} for what they took of the loss",
+        ),
         ("training runs", replay),
         (
             "replay",

@@ -19,6 +19,7 @@ from ledger.storage import open_storage
 from ledger.template import assemble_block, build_template
 from ledger.work import TicketTask
 from node.exits import Exit
+from node.explain.explain import explain
 from node.verify import main, verify_file
 from tests.ledger.chain_builder import ChainBuilder
 from tests.ledger.test_chainfile import write_chain
@@ -57,6 +58,17 @@ def test_honest_chain_is_verified_with_its_numbers(builder: ChainBuilder, tmp_pa
         "state_root": builder.chain.state.root.hex(),
         "weights": {job_id.hex(): cid_text(builder.job(job_id).weights)},
     }
+
+
+def test_verifier_tells_a_story_of_its_own_replay(builder: ChainBuilder, tmp_path: Path) -> None:
+    path, lines = tmp_path / "chain", list[dict[str, Any]]()
+    path.write_bytes(write_chain(builder.chain))
+    (job_id,) = builder.chain.state.active_jobs
+    assert verify_file(path, ToyWork, lines.append, job_id.hex()) == Exit.DONE
+    assert lines[-1]["verified"] is True
+    assert lines[-1]["story"] == explain(builder.chain, job_id.hex()).to_json()
+    assert verify_file(path, ToyWork, lines.append, "ff" * 32) == Exit.DONE
+    assert "nothing on the chain" in lines[-1]["not_found"]
 
 
 def test_damaged_file_is_told_from_a_false_chain(builder: ChainBuilder, tmp_path: Path) -> None:

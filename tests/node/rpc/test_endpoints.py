@@ -19,6 +19,13 @@ from ledger.records import JobStatus
 from ledger.transactions import Transfer
 from node.wallet import Wallet
 from tests.ledger.chain_builder import ALICE, BOB, make_spec
+from tests.ledger.market_builder import (
+    find_share,
+    make_update,
+    mine_to_settlement,
+    mine_to_window,
+    open_market,
+)
 from tests.node.rpc.api_node import SEED, ApiNode, open_api
 
 
@@ -30,6 +37,9 @@ JOB_FIELDS = words(
     "id title objective status reason next_step ended_by owner submitted first_round round version settlements loss"
     " loss_units first_loss target_loss escrow lock burn price budget drawn lost tickets"
     " pending_tickets updates paid pending_updates weights_cid work lifetime_ends samples"
+)
+UPDATE_FIELDS = words(
+    "round commitment miner shares bond payload_bytes payload_cid state height settles_at credit amount"
 )
 BLOCK_FIELDS = words(
     "height hash time_ms miner job title runs_estimate transactions target loss_before loss_after"
@@ -401,6 +411,36 @@ async def test_job_is_found_by_prefix_unless_it_is_ambiguous(tmp_path: Path) -> 
         assert (await get(node, "/v1/jobs/abcd1"))["id"] == twins[0].hex()
 
 
+async def test_updates_and_their_stories_are_shown(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        builder = node.builder
+        job = open_market(builder)
+        update, silent = make_update(builder, job, ALICE), make_update(builder, job, BOB)
+        for made in (update, silent):
+            builder.mine(builder.sign(made.miner, made.commit(find_share(builder, made.miner)), fee=100_000))
+        shown = (await get(node, f"/v1/jobs/{job.hex()}/updates"))["updates"]
+        assert [row["state"] for row in shown] == ["committed"] * 2
+        assert all(set(row) == UPDATE_FIELDS for row in shown)
+        assert (await get(node, f"/v1/jobs/{job.hex()}"))["pending_updates"] == 2
+        mine_to_window(builder, update)
+        builder.mine(builder.sign(ALICE, update.reveal(), fee=0))
+        mine_to_settlement(builder, update)
+        paid, lost = (await get(node, f"/v1/jobs/{job.hex()}/updates?limit=2"))["updates"]
+        assert (paid["state"], lost["state"]) == ("paid", "unrevealed")
+        assert (paid["commitment"], paid["height"]) == (update.commitment.hex(), builder.height)
+        summary = await get(node, f"/v1/jobs/{job.hex()}")
+        assert (summary["updates"], summary["paid"]) == (1, paid["amount"])
+        story = await get(node, f"/v1/explain/{update.commitment.hex()[:12]}")
+        assert (story["kind"], story["verdict"], story["facts"]["amount"]) == (
+            "update",
+            "paid",
+            paid["amount"],
+        )
+        assert (await node.get("/v1/explain/ffffffffff")).status == 404
+        result = await get(node, f"/v1/jobs/{job.hex()}/result")
+        assert compute_provenance(result["record"]) == result["provenance"]
+
+
 async def test_history_and_result_follow_the_settlements(tmp_path: Path) -> None:
     async with open_api(tmp_path) as node:
         job_id = node.builder.open_job(make_spec(target=1))
@@ -433,7 +473,12 @@ def compute_provenance(record: Any) -> str:  # Any: an answer's JSON
         seeds = b"".join(bytes.fromhex(ticket["seed"]) for ticket in settlement["tickets"])
         text = settlement["weights_cid"][1:].upper()
         cid = base64.b32decode(text + "=" * (-len(text) % 8))
-        data = provenance + settlement["round"].to_bytes(8, "big") + seeds + cid
+        credited = b"".join(
+            bytes.fromhex(update["commitment"])
+            for update in settlement["updates"]
+            if update["outcome"] not in ("void", "unrevealed")
+        )
+        data = provenance + settlement["round"].to_bytes(8, "big") + seeds + credited + cid
         provenance = tagged_hash("gc/provenance", data)
     return provenance.hex()
 
