@@ -239,6 +239,13 @@ async def get_result(context: ApiContext, request: Request) -> Json:
     return shown | {"checkpoint_base64": base64.b64encode(checkpoint).decode()}
 
 
+async def get_provenance(context: ApiContext, request: Request) -> Json:
+    def read(chain: Chain, mempool: Mempool) -> Json:
+        return job_views.load_result(chain, mempool, request.path_params["job"]).shown
+
+    return await context.read(read)
+
+
 async def post_accuracy(context: ApiContext, request: Request) -> Json:
     return await measure_accuracy(context, request.path_params["job"], await _read_fields(request))
 
@@ -313,6 +320,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/jobs/{job}/history", get_history),
     ("GET", "/v1/jobs/{job}/updates", get_updates),
     ("GET", "/v1/jobs/{job}/result", get_result),
+    ("GET", "/v1/jobs/{job}/provenance", get_provenance),
     ("POST", "/v1/jobs/{job}/accuracy", post_accuracy),
     ("POST", "/v1/jobs/{job}/cancel", post_cancel),
     ("GET", "/v1/blocks", get_blocks),

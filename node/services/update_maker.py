@@ -157,11 +157,9 @@ class UpdateMaker:
             return
 
     def _sign_commit(self, chain: Chain, mempool: Mempool, update: KeptUpdate) -> Transaction:
-        waiting = [tx.body for tx in mempool.transactions()]
-        taken = frozenset(
-            share for body in waiting if isinstance(body, CommitUpdate) for share in body.shares
-        )
-        shares = take_shares(chain, self._shares, taken, update.round, update.job_id)
+        bodies = (tx.body for tx in mempool.transactions())
+        waiting = [body for body in bodies if isinstance(body, CommitUpdate)]
+        shares = take_shares(chain, self._shares, waiting, update.round, update.job_id)
         if not shares:
             raise NoShares
         return sign_for(chain, mempool, self._account, update.make_commit(shares))

@@ -5,7 +5,7 @@ Policy, not consensus. Source: docs/protocol.md, sections 7.1 and 10.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ledger.chain import Chain
@@ -150,14 +150,19 @@ def time_left_s(chain: Chain, job_id: bytes, height: int, block_s: float) -> flo
 
 
 def take_shares(
-    chain: Chain, box: ShareBox, taken: frozenset[bytes], round_number: int, job_id: bytes
+    chain: Chain, box: ShareBox, waiting: Sequence[CommitUpdate], round_number: int, job_id: bytes
 ) -> tuple[bytes, ...]:
-    """Return the shares for a commitment in the next block; half of what a block takes, so that others find room."""
+    """Return the shares for a commitment in the next block; RoundOver if that is in another round.
+
+    At most half of what a block takes, less where others wait for the blocks left of the round: all shall find room.
+    """
     params = chain.params
     now = round_at(job_id, chain.head.height + 1, params)
     if now != round_number:
         raise RoundOver(f"round {round_number} of job {job_id.hex()[:8]} is over, it is round {now}")
-    most = min(params.update_shares, max(1, params.block_shares // 2))
+    room = params.block_shares * blocks_left(chain, job_id, chain.head.height + 1) // (len(waiting) + 1)
+    most = max(1, min(params.update_shares, params.block_shares // 2, room))
+    taken = frozenset(share for body in waiting for share in body.shares)
     return tuple(share.encode() for share in box.choose(chain, most, taken))
 
 

@@ -145,9 +145,13 @@ def test_shares_of_a_commitment_leave_room_for_others(builder: ChainBuilder) -> 
     for i in range(5):
         box.add(find_share(builder, start=1000 * i))
     now = round_at(job, builder.height + 1, REGTEST)
-    assert len(take_shares(builder.chain, box, frozenset(), now, job)) == REGTEST.block_shares // 2
+    assert len(take_shares(builder.chain, box, [], now, job)) == REGTEST.block_shares // 2
+    others = [make_update(builder, job, BOB, number=i).commit(find_share(builder, BOB)) for i in range(11)]
+    left = blocks_left(builder.chain, job, builder.height + 1)
+    room = REGTEST.block_shares * left // (len(others) + 1)
+    assert len(take_shares(builder.chain, box, others, now, job)) == max(1, min(2, room))
     with pytest.raises(RoundOver):
-        take_shares(builder.chain, box, frozenset(), now - 1, job)
+        take_shares(builder.chain, box, [], now - 1, job)
 
 
 def test_update_is_due_in_its_window_and_ended_a_round_after_its_settlement(builder: ChainBuilder) -> None:
