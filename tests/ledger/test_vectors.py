@@ -123,6 +123,42 @@ def test_state_vectors_decode_and_make_their_root() -> None:
     assert root_of(leaves).hex() == vectors["root"]
 
 
+def test_payment_vectors_follow_from_the_credits() -> None:
+    """Section 10.3.6 in a second hand."""
+    for row in _load("ledger_state")["payments"]:
+        valid = [credit for credit in row["credits"] if credit is not None]
+        positive = sum(credit for credit in valid if credit > 0)
+        num, den = row["price"], max(1, row["loss_before"])
+        if row["price"] * positive > row["budget"] * row["loss_before"]:
+            num, den = row["budget"], positive
+        total = 0
+        for credit, outcome, amount in zip(row["credits"], row["outcomes"], row["amounts"], strict=True):
+            if credit is None:
+                assert (outcome, amount) == ("void", row["bond"])
+            elif credit < 0:
+                assert amount == min(row["bond"], num * -credit // den)
+                assert outcome == ("fined" if amount else "unpaid")
+            else:
+                assert amount == num * credit // den
+                assert outcome == ("paid" if amount else "unpaid")
+                total += amount
+        assert total <= row["budget"]
+
+
+def test_order_vector_follows_from_the_hashes() -> None:
+    row = _load("ledger_state")["order"]
+    sample_hash = bytes.fromhex(row["sample_hash"])
+    places = {tagged_hash("gc/order", sample_hash + bytes.fromhex(c)): c for c in row["commitments"]}
+    assert row["ordered"] == [places[place] for place in sorted(places)] != row["commitments"]
+
+
+def test_commitment_vector_opens() -> None:
+    row = _load("ledger_state")["commitment"]
+    miner, job, payload, salt = (bytes.fromhex(row[k]) for k in ("miner", "job", "payload", "salt"))
+    made = tagged_hash("gc/commit", miner + job + row["round"].to_bytes(8, "big") + payload + salt)
+    assert made.hex() == row["commitment"]
+
+
 def test_slot_vectors_follow_from_the_burns() -> None:
     vectors = _load("ledger_state")["slots"]
     total = sum(row["burn"] for row in vectors["burns"])

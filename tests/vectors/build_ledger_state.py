@@ -29,12 +29,13 @@ from ledger.records import (
     immature_key,
     job_key,
 )
-from ledger.settlement import sample_seeds
+from ledger.settlement import DueRound, get_due_round, judge_updates, sample_seeds
 from ledger.sidecars import most_declared
-from ledger.slots import draw_job, is_boundary, round_at
+from ledger.slots import draw_job, is_boundary, job_height, round_at
 from ledger.smt import SparseMerkleTree, hash_leaf, hash_value
 from ledger.state import Overlay, State, leaf_key
 from ledger.transition import genesis_state, subsidy_at
+from ledger.work import Settled
 from tests.ledger.samples import ALICE, BOB, COMMITMENT, JOB_ID, PAYLOAD, SALT, SEED, SPEC
 
 FRESH = JobRecord(
@@ -93,6 +94,16 @@ ENTRIES: dict[str, tuple[bytes, bytes]] = {
     "spent shares": (spent_key(6), encode_spent((tagged_hash("gc/test", b"seed"), bytes(32)))),
     "supply": (SUPPLY_KEY, Supply(2**60, 2**50 + 1).encode()),
 }
+PAYMENTS: tuple[tuple[int, int, int, tuple[int | None, ...]], ...] = (
+    (100 * COIN, 20 * COIN, 10**12, (10**10, 3 * 10**9, 0, -(10**9), None)),  # the price is paid
+    (100 * COIN, 20 * COIN, 10**12, (2 * 10**11, 10**11, -(10**11))),  # the budget is shared
+    (100 * COIN, 20 * COIN, 10**12, (2 * 10**11,)),  # just the budget
+    (100 * COIN, 20 * COIN, 10**12, (1, -1)),  # less than a unit
+    (100 * COIN, 0, 10**12, (10**10, -(10**10))),  # nothing is paid, and nothing fined
+    (0, 20 * COIN, 10**12, (10**10, -(10**10))),
+    (100 * COIN, 20 * COIN, 0, (-5, 5)),  # a loss of nothing before
+    (2**63 - 1, 300 * COIN, 1, (2**70, 2**69, -(2**71))),
+)
 BURNS = ((1, COIN), (4, 2 * COIN), (9, 5 * COIN), (200, 20 * COIN))
 
 
@@ -112,6 +123,8 @@ def build_state() -> dict[str, object]:
             "commitment": COMMITMENT.hex(),
         },
         "market": _market(),
+        "order": _order(),
+        "payments": [_payment(*case) for case in PAYMENTS],
         "subsidy": {str(h): subsidy_at(h, LOCAL) for h in (1, 2_099_999, 2_100_000, 70_000_000, 2**40)},
         "rounds": _rounds(),
         "slots": _slots(),
@@ -132,6 +145,42 @@ def _market() -> list[dict[str, object]]:
         }
         for params in (LOCAL, MAINNET)
     ]
+
+
+def _order() -> dict[str, object]:
+    """In which order a settlement takes commitments."""
+    commitments = [tagged_hash("gc/test", b"update %d" % i) for i in range(5)]
+    rows = tuple(Commitment(c, ALICE.address, 1, 1, 1, 1, PAYLOAD) for c in commitments)
+    overlay, sample_hash = Overlay(State()), OLDER.sample_hash
+    overlay.put_commitments(JOB_ID, 7, rows)
+    boundary = next(h for h in range(48, 60) if job_height(JOB_ID, h, LOCAL) == 9 * LOCAL.round_length)
+    due = get_due_round(overlay, JOB_ID, dataclasses.replace(OLDER, pending=()), boundary, LOCAL)
+    assert due is not None
+    return {
+        "sample_hash": sample_hash.hex(),
+        "commitments": [c.hex() for c in commitments],
+        "ordered": [update.commitment.hex() for update in due.updates],
+    }
+
+
+def _payment(price: int, budget: int, base: int, credits: tuple[int | None, ...]) -> dict[str, object]:
+    """What updates with these credits earn; a void one is null."""
+    spec = dataclasses.replace(SPEC, price=price, budget=budget)
+    bond = bond_of(spec, 2, LOCAL)
+    updates = tuple(
+        Commitment(bytes([i]) * 32, ALICE.address, 2, bond, 0, 1, PAYLOAD) for i in range(len(credits))
+    )
+    settled = Settled(b"", "", 0, 0, 1, 0, 0, update_scale="1", credits=credits, credit_base=base)
+    results = {r.update.commitment[0]: r for r in judge_updates(DueRound(1, (), updates), spec, settled)}
+    return {
+        "price": price,
+        "budget": budget,
+        "loss_before": base,
+        "bond": bond,
+        "credits": list(credits),
+        "outcomes": [str(results[i].outcome) for i in range(len(credits))],
+        "amounts": [results[i].amount for i in range(len(credits))],
+    }
 
 
 def _entries() -> list[dict[str, str]]:
