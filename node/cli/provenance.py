@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import click
 
-from ledger.errors import DecodeError
-from ledger.hashing import HASH_BYTES, parse_cid_text, tagged_hash
 from node.amounts import format_coins
 from node.cli.job_names import get_job
 from node.cli.options import connect, reading
@@ -57,6 +55,9 @@ def provenance(job_id: str | None, limit: int, node: str | None, as_json: bool) 
 
 def compute_provenance(settlements: list[Json]) -> str:
     """Return the hash that these settlements lead to, in hex; of a list that is none of a node's, some other hash."""
+    from ledger.errors import DecodeError  # late: other verbs of `job` do not wait for it
+    from ledger.hashing import HASH_BYTES, parse_cid_text, tagged_hash
+
     provenance = bytes(HASH_BYTES)
     for settlement in settlements:
         if not settlement["sample_count"]:  # nothing was judged: all updates lost their bonds

@@ -104,7 +104,7 @@ ARRAYS = {
 }
 EDITS = {
     "an unknown key": ("burn = 1", "brun = 1", ("brun", "did you mean 'burn'")),
-    "a negative price": ("burn = 1", "burn = 1\nprice = -3", ("price", "-3")),
+    "a negative price": ("price = 300", "price = -3", ("price", "-3")),
     "a wrong type": ("steps = 4", 'steps = "four"', ("steps", "four")),
     "a rate that diverges": (
         "X = 0.1, Y = 0.2",
@@ -189,7 +189,7 @@ def test_too_little_balance_exits_7_with_both_amounts(place: Place, tmp_path: Pa
 def test_escrow_that_covers_no_round_is_refused(place: Place, tmp_path: Path) -> None:
     file = write_job(tmp_path, "escrow = 1000", "escrow = 10")
     np.savez(tmp_path / "data/digits.npz", images=IMAGES, labels=LABELS)
-    check_refused(place, file, Exit.FAILED, ("escrow", "at least 56.01 coins", "got 10"))
+    check_refused(place, file, Exit.FAILED, ("escrow", "at least 96.01 coins", "got 10"))
 
 
 ADDRESS = address_text("rgc", KeyPair.from_seed(bytes(31) + b"1").address)

@@ -30,7 +30,7 @@ DIGITS_FILE = "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"
 TEACHER_FILE = "8dc4ee95570ed9d306467c198c5cec8b6e29bf4462e382e459238249f9864978"
 SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
     "breast_cancer": "5e3409a1ebb5e0e41dff2eccf10b197ff4e1014926f4255ebd2d8944ab6d5fb7",
-    "digits": "2bb25873471c0831bdf3d376a9b158d7e6a86accd7f32001d84e3264ec9df557",
+    "digits": "296b3c694dbc4c50f04da0ebc27cb66cae3a8368543e6ba4d32a008c600eab6d",
     "teacher": "9074de2da9f1c52f28df791c2d80d17d7bdaf68424542de48216e1301755041d",
 }
 JOB = """\
