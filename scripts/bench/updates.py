@@ -44,8 +44,8 @@ class Outcome:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parse_options("market", __doc__, arguments)
-    report = Report("market", options.seed, options.quick)
+    options = parse_options("updates", __doc__, arguments)
+    report = Report("updates", options.seed, options.quick)
     blocks = QUICK_BLOCKS if options.quick else BLOCKS
     alone = run_network(options.seed, blocks, paying=False)
     both = run_network(options.seed, blocks, paying=True)
