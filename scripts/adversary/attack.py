@@ -1,6 +1,7 @@
 """What an attack is: offers to a market beside eight honest miners, each with SHARES shares.
 
-Attackers see everything that a View holds: as if each mined the last block of every round.
+Honest miners train on the training split from V_(k-1), which the reveals on the chain foresee. Attackers see
+everything that a View holds: as if each mined the last block of every round.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import ClassVar
 from lab import Images, Integers, Lab, Practice, get_lab
 from market import Judge, Market, Offer, View
 
-from training.objectives.base import Batch
 from training.payload import encode_payload
 
 SHARES = 8  # of an honest miner, so that one can also stand behind eight identities
@@ -48,8 +48,6 @@ class Attack:
     bar: ClassVar[Bar | None] = NO_MORE
     identities: ClassVar[int] = 1
     shares: ClassVar[int] = SHARES  # of each identity
-    joint: ClassVar[bool] = False  # whether all public data are in the judging split, too
-    naive: ClassVar[bool] = False  # whether the honest miners leave the judging split alone
 
     def __init__(self, market: Market) -> None:
         self.market = market
@@ -82,7 +80,7 @@ class Attack:
     # --- what attackers have in common
 
     def train_honestly(self, view: View) -> Integers:
-        return self.train_on(view, self.lab.public_images)
+        return self.train_on(view, self.lab.train_images)
 
     def train_on(self, view: View, images: Images, how: Practice | None = None) -> Integers:
         rng = self.market.make_rng("attacker", view.round)
@@ -99,14 +97,14 @@ class Honest(Attack):
         return self.train_honestly(view)
 
 
-def make_honest_offers(market: Market, view: View, samples: Batch) -> list[Offer]:
+def make_honest_offers(market: Market, view: View) -> list[Offer]:
     """What the honest miners train: each for itself, on minibatches of its own."""
     lab = market.lab
     rngs = [market.make_rng("honest", view.round, who) for who in range(HONEST)]
-    deltas = [lab.train(view.base, samples, rng) for rng in rngs]
+    deltas = [lab.train(view.base, lab.train_samples, rng) for rng in rngs]
     return [Offer(who, SHARES, encode(delta)) for who, delta in enumerate(deltas)]
 
 
-def make_market(seed: int, joint: bool = False) -> Market:
+def make_market(seed: int) -> Market:
     """The market that a number draws."""
-    return Market(get_lab(joint), seed.to_bytes(8, "big"))
+    return Market(get_lab(), seed.to_bytes(8, "big"))

@@ -5,33 +5,27 @@ from __future__ import annotations
 from attack import Attack, Honest
 from copiers import (
     HistoryCopier,
+    HistorySigner,
     MeanCopier,
+    OlderHistoryCopier,
     PayloadCopier,
-    ScaledHistoryCopier,
     ScaledTicketCopier,
+    TicketAdam,
     TicketCopier,
+    TicketSigner,
 )
 from harm import Backdoor, Poisoner
 from identities import Chooser, Garbage, NonRevealer, SelectiveRevealer, Split, Sybils, Whale, WrongSize
-from idlers import LazyStep, LazyStepScaled, LazyTicket, LazyTicketScaled, Noise, Sharpener, SignFlip
-from pleasers import (
-    HeadStart,
-    JudgeFitter,
-    JudgeFitterAllJudged,
-    JudgeFitterAmongNaive,
-    Scaler,
-    TinyFitter,
-    WildScaler,
-)
+from idlers import LazyStep, LazyStepScaled, LazyTicket, LazyTicketScaled, Noise, Sharpener, SignFlip, Stale
+from pleasers import JudgeFitter, PublicFitter, Scaler, TinyFitter, WildScaler
 
 
 def list_attacks() -> dict[str, type[Attack]]:
     """All attacks by name, in the order in which they stand here."""
     found: list[type[Attack]] = [
-        Honest, PayloadCopier, MeanCopier, HistoryCopier, ScaledHistoryCopier, TicketCopier,
-        ScaledTicketCopier, Sharpener, Noise, SignFlip, LazyTicket, LazyTicketScaled, LazyStep,
-        LazyStepScaled, Scaler, WildScaler, JudgeFitter, JudgeFitterAmongNaive, JudgeFitterAllJudged,
-        TinyFitter, HeadStart, Split, Sybils, Whale, NonRevealer, SelectiveRevealer, Chooser, Garbage,
-        WrongSize, Poisoner, Backdoor,
+        Honest, Stale, PayloadCopier, MeanCopier, HistoryCopier, OlderHistoryCopier, HistorySigner, TicketCopier,
+        ScaledTicketCopier, TicketSigner, TicketAdam, Sharpener, Noise, SignFlip, LazyTicket, LazyTicketScaled,
+        LazyStep, LazyStepScaled, Scaler, WildScaler, JudgeFitter, PublicFitter, TinyFitter, Split, Sybils, Whale,
+        NonRevealer, SelectiveRevealer, Chooser, Garbage, WrongSize, Poisoner, Backdoor,
     ]  # fmt: skip
     return {attack.name: attack for attack in found}

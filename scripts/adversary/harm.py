@@ -18,7 +18,7 @@ class Poisoner(Attack):
     target: ClassVar[int] = 8
 
     def start(self) -> None:
-        images = self.lab.public_images
+        images = self.lab.train_images
         labels = np.where(images.labels == self.source, self.target, images.labels).astype(np.int16)
         self._images = Images(images.inputs, labels)
 
@@ -39,7 +39,7 @@ class Backdoor(Attack):
     pixels: ClassVar[tuple[int, ...]] = (0, 7, 56, 63)  # the corners of an 8x8 image, dark in most digits
 
     def start(self) -> None:
-        images = self.lab.public_images
+        images = self.lab.train_images
         self._images = images.join(self.stamp(images))
 
     def stamp(self, images: Images) -> Images:

@@ -66,7 +66,7 @@ class Chooser(Attack):
     shares = 1
 
     def make_offers(self, view: View) -> Sequence[Offer]:
-        samples = self.lab.public_samples
+        samples = self.lab.train_samples
         rngs = [self.market.make_rng("attacker", view.round, i) for i in range(self.identities)]
         deltas = [self.lab.train(view.base, samples, rng) for rng in rngs]
         self._offers = [Offer(ATTACKER + i, 1, encode(delta)) for i, delta in enumerate(deltas)]

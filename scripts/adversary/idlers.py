@@ -1,4 +1,4 @@
-"""Attacks that train nothing, or next to nothing."""
+"""Attacks that train nothing, next to nothing, or from weights that are out of date."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ class Sharpener(Attack):
 
     def make_delta(self, view: View) -> Integers:
         return view.base // 20
+
+
+class Stale(Attack):
+    """Trains as honest miners do, but from V_(k-2), as the tickets do, which is what it costs not to look ahead."""
+
+    name = "stale by a round"
+
+    def make_delta(self, view: View) -> Integers:
+        rng = self.market.make_rng("attacker", view.round)
+        return self.lab.train(view.stale, self.lab.train_samples, rng)
 
 
 class Noise(Attack):
@@ -66,7 +76,7 @@ class LazyStep(Attack):
     bar = NOTHING
 
     def make_delta(self, view: View) -> Integers:
-        return self.train_on(view, self.lab.public_images, Practice(steps=1))
+        return self.train_on(view, self.lab.train_images, Practice(steps=1))
 
 
 class LazyStepScaled(LazyStep):

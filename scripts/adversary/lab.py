@@ -15,17 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from ledger.genesis import local_genesis
-from ledger.hashing import cid_of
 from ledger.jobspec import JobSpec
 from ledger.params import COIN, ChainParams
 from node.work import EngineVerifier, task_of
-from training.blob import decode_blob, encode_blob
 from training.engine import Engine
 from training.exact.grids import DATA
 from training.jobs import PreparedJob, load_job_file, prepare
 from training.objectives.base import Batch, split_weights
 from training.objectives.registry import get_objective
-from training.splits import NAMES, NO_KEYS, NO_ROWS, Split, parse_dataset
+from training.splits import NO_KEYS, NO_ROWS, Split, parse_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGET = 50 * COIN  # a round's: one coinbase
@@ -62,33 +60,27 @@ class Images:
 
 
 class Lab:
-    """A job with everything that miners, markets and measurements need of it.
+    """A job with everything that miners, markets and measurements need of it."""
 
-    With `joint` all its public images are both training and judging split, which any owner may submit.
-    """
-
-    def __init__(self, joint: bool = False) -> None:
+    def __init__(self) -> None:
         torch.set_num_threads(1)
         self.params: ChainParams = local_genesis("adversary").params
         self.prepared: PreparedJob = prepare(
             load_job_file(ROOT / "examples" / "digits.toml"), self.params.sidecar_limit
         )
-        blob = join_splits(self.prepared.blob) if joint else self.prepared.blob
-        spec = JobSpec(**asdict(self.prepared.spec))
-        self.spec = replace(spec, data_cid=cid_of(blob), data_size=len(blob), price=PRICE, budget=BUDGET)
+        blob = self.prepared.blob
+        self.spec = replace(JobSpec(**asdict(self.prepared.spec)), price=PRICE, budget=BUDGET)
         self.task = task_of(self.spec)
         self.blobs = {self.spec.data_cid: blob}
         self.engine = Engine(self.blobs.__getitem__)
         self.verifier = EngineVerifier(self.engine)
         self.facts = self.engine.inspect(self.task)
         self.objective = get_objective(self.spec.objective, self.spec.params)
-        data = parse_dataset(self.prepared.blob, self.objective.layout)  # the splits as the file has them
+        data = parse_dataset(blob, self.objective.layout)
         self.train_images = Images(data.train.inputs, data.train.labels)
         self.judge_images = Images(data.judge.inputs, data.judge.labels)
         self.public_images = self.train_images.join(self.judge_images)
         self.train_samples = self.expand(self.train_images)
-        self.judge_samples = self.expand(self.judge_images)
-        self.public_samples = self.expand(self.public_images)
         self.held_out = self._load_held_out()
 
     def _load_held_out(self) -> Images:
@@ -141,17 +133,7 @@ def read_integers(raw: bytes) -> Integers:
     return np.frombuffer(raw, "<i8").astype(np.int64)
 
 
-def join_splits(blob: bytes) -> bytes:
-    """A blob whose training and judging splits are both what the two were together."""
-    inputs, targets, more_inputs, more_targets = decode_blob(blob)
-    joined = [
-        replace(a, values=np.concatenate([a.values, b.values]))
-        for a, b in ((inputs, more_inputs), (targets, more_targets))
-    ]
-    return encode_blob([replace(t, name=name) for name, t in zip(NAMES, joined * 2, strict=True)])
-
-
 @cache
-def get_lab(joint: bool = False) -> Lab:
+def get_lab() -> Lab:
     """The lab of this process."""
-    return Lab(joint)
+    return Lab()

@@ -58,14 +58,15 @@ class Offer:
 class View:
     """What anybody can know when round k's updates are committed to, in the last block of the round.
 
-    `base` are the weights V_(k-2) that the round starts from and `steps` all merged steps up to them; `tickets` the
-    round's deltas; `payloads` what was revealed for round k - 1, by identity, and `next_base` what these will make of
-    the weights: V_(k-1). `earned` is what each identity earned up to round k - 2.
+    `base` are the weights V_(k-1) that round k will be merged onto: they are not settled yet, but `payloads`, what
+    was revealed for round k - 1 by identity, decide them. `stale` are V_(k-2), which the round's tickets start from.
+    `steps` are all merged steps up to `base`, `tickets` the round's deltas, and `earned` is what each identity earned
+    up to round k - 2.
     """
 
     round: int
     base: Integers
-    next_base: Integers
+    stale: Integers
     steps: tuple[Integers, ...]
     tickets: tuple[Integers, ...]
     payloads: dict[int, bytes]
@@ -157,9 +158,9 @@ class Market:
         known = [read_integers(weights) for weights in self.weights]
         return View(
             round=self.round,
-            base=known[-2],
-            next_base=known[-1],
-            steps=tuple(after - before for before, after in pairwise(known[:-1])),
+            base=known[-1],
+            stale=known[-2],
+            steps=tuple(after - before for before, after in pairwise(known[1:])),
             tickets=tuple(runs),
             payloads=self._payloads,
             earned=self._earned_before,

@@ -47,10 +47,10 @@ def check_planted_jobs() -> list[str]:
 
 
 def find_optimum(lab: Lab) -> Integers:
-    """Weights that the owner knew before it opened the job: long training on the judging split."""
+    """Weights that the owner knew before it opened the job: long training on what is paid for, the training split."""
     market = make_market(0)
     start = read_integers(market.weights[-2])
-    return start + lab.train(start, lab.judge_samples, market.make_rng("owner"), Practice(steps=OWNER_STEPS))
+    return start + lab.train(start, lab.train_samples, market.make_rng("owner"), Practice(steps=OWNER_STEPS))
 
 
 def play_owner(lab: Lab, optimum: Integers, honest: bool) -> OwnerBooks:
@@ -59,7 +59,7 @@ def play_owner(lab: Lab, optimum: Integers, honest: bool) -> OwnerBooks:
 
     def make_offers(view: View) -> list[Offer]:
         owner = Offer(ATTACKER, SHARES, encode(optimum - view.base))
-        return [owner, *(make_honest_offers(market, view, lab.public_samples) if honest else ())]
+        return [owner, *(make_honest_offers(market, view) if honest else ())]
 
     for _ in range(ROUNDS):
         market.play_round(make_offers)

@@ -28,7 +28,7 @@ class WildScaler(Scaler):
 
 
 class JudgeFitter(Attack):
-    """Trains on the public judging split and on nothing else, as honest miners train on it among other data."""
+    """Trains on the public judging split and on nothing else."""
 
     name = "fit the judging split"
 
@@ -36,18 +36,13 @@ class JudgeFitter(Attack):
         return self.train_on(view, self.lab.judge_images)
 
 
-class JudgeFitterAmongNaive(JudgeFitter):
-    """The same among honest miners that train on the training split only."""
+class PublicFitter(Attack):
+    """Trains on all public images: both splits, as one."""
 
-    name = "fit the judging split, others do not"
-    naive = True
+    name = "fit both splits"
 
-
-class JudgeFitterAllJudged(JudgeFitter):
-    """The same where the job's judging split holds all public data, so that those images are a third of it."""
-
-    name = "fit a third of a joint split"
-    joint = True
+    def make_delta(self, view: View) -> Integers:
+        return self.train_on(view, self.lab.public_images)
 
 
 class TinyFitter(Attack):
@@ -56,14 +51,4 @@ class TinyFitter(Attack):
     name = "fit 32 samples"
 
     def make_delta(self, view: View) -> Integers:
-        return self.train_on(view, self.lab.public_images.take(np.arange(32)), Practice(batch=32))
-
-
-class HeadStart(Attack):
-    """Works out V_(k-1) from the payloads revealed during the round and trains from there, in its last block."""
-
-    name = "head start"
-
-    def make_delta(self, view: View) -> Integers:
-        rng = self.market.make_rng("attacker", view.round)
-        return self.lab.train(view.next_base, self.lab.public_samples, rng)
+        return self.train_on(view, self.lab.train_images.take(np.arange(32)), Practice(batch=32))

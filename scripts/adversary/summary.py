@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from attacks import list_attacks
-from trial import CLEAN, CLEAN_JOINT, Trial
+from trial import CLEAN, Trial
 
 RESAMPLES = 4000
 HELD, NOISE, BROKEN, NO_BAR = "held", "within noise", "BROKEN", "-"
@@ -63,20 +63,11 @@ class Row:
 
 def summarise(trials: Sequence[Trial]) -> list[Row]:
     """A row for each attack that was tried, in the zoo's order."""
-    clean = {(trial.seed, trial.attack): trial for trial in trials if trial.attack in (CLEAN, CLEAN_JOINT)}
+    clean = {trial.seed: trial for trial in trials if trial.attack == CLEAN}
     tried = {
         name: sorted((t for t in trials if t.attack == name), key=lambda t: t.seed) for name in list_attacks()
     }
-    return [
-        make_row(name, found, [clean[t.seed, name_clean(name)] for t in found])
-        for name, found in tried.items()
-        if found
-    ]
-
-
-def name_clean(attack: str) -> str:
-    """The name of the trials that an attack's are compared with."""
-    return CLEAN_JOINT if list_attacks()[attack].joint else CLEAN
+    return [make_row(name, found, [clean[t.seed] for t in found]) for name, found in tried.items() if found]
 
 
 def make_row(name: str, trials: Sequence[Trial], clean: Sequence[Trial]) -> Row:

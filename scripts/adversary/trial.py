@@ -10,7 +10,7 @@ from market import Judge, Market, Offer, View
 
 from ledger.params import COIN
 
-CLEAN, CLEAN_JOINT = "no attack", "no attack, joint split"
+CLEAN = "no attack"
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Trial:
 
 
 def run_trial(name: str, seed: int, rounds: int) -> Trial:
-    """Play a market with an attack, or without one where the name is one of the CLEAN ones."""
-    kind = list_attacks().get(name)  # none of the clean ones
-    market = make_market(seed, kind.joint if kind else name == CLEAN_JOINT)
+    """Play a market with an attack, or without one where the name is CLEAN."""
+    kind = None if name == CLEAN else list_attacks()[name]
+    market = make_market(seed)
     attack = kind(market) if kind else None
     for _ in range(rounds):
         play(market, attack)
@@ -51,11 +51,8 @@ def run_trial(name: str, seed: int, rounds: int) -> Trial:
 
 
 def play(market: Market, attack: Attack | None) -> None:
-    lab = market.lab
-    samples = lab.train_samples if attack and attack.naive else lab.public_samples
-
     def make_offers(view: View) -> list[Offer]:
-        return [*make_honest_offers(market, view, samples), *(attack.make_offers(view) if attack else ())]
+        return [*make_honest_offers(market, view), *(attack.make_offers(view) if attack else ())]
 
     def reveals(offer: Offer, judge: Judge) -> bool:
         return attack is None or offer.identity < ATTACKER or attack.reveals(offer, judge)

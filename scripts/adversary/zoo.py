@@ -23,8 +23,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))  # scripts a
 from attacks import list_attacks
 from figures import describe_machine
 from planted import check_planted_jobs
-from summary import BROKEN, make_table, name_clean, summarise
-from trial import Trial, run_trial
+from summary import BROKEN, make_table, summarise
+from trial import CLEAN, Trial, run_trial
 
 QUICK_SEEDS, QUICK_ROUNDS = 2, 6
 
@@ -75,8 +75,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def run_all(names: Sequence[str], seeds: Sequence[int], rounds: int, jobs: int) -> Iterator[Trial]:
     """Play all attacks with all seeds, seed after seed."""
-    clean = sorted({name_clean(name) for name in names})
-    tasks = [(name, seed) for seed in seeds for name in (*clean, *names)]
+    tasks = [(name, seed) for seed in seeds for name in (CLEAN, *names)]
     if jobs == 1:
         yield from (run_trial(name, seed, rounds) for name, seed in tasks)
         return
