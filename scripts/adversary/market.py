@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
-from lab import LOSS_UNIT, Integers, Lab, read_integers
+from lab import Integers, Lab, read_integers
 
 from ledger.commitments import Commitment, make_commitment
 from ledger.hashing import cid_of, tagged_hash
@@ -106,7 +106,6 @@ class Market:
     earned: Counter[int] = field(default_factory=Counter)
     prepaid: Counter[int] = field(default_factory=Counter)
     events: list[Settlement] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.weights = [self.lab.facts.weights] * 2
@@ -183,7 +182,6 @@ class Market:
         after = self.weights[-1] if settled is None else settled.weights
         self._versions[cid_of(after)] = after
         self.weights.append(after)
-        self.scores.append(event.loss_after / event.sample_count * LOSS_UNIT)
 
     def _make_task(self, due: DueRound, deltas: tuple[bytes, ...]) -> SettleTask:
         return make_settle_task(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from attacks import list_attacks
@@ -68,6 +69,19 @@ def summarise(trials: Sequence[Trial]) -> list[Row]:
         name: sorted((t for t in trials if t.attack == name), key=lambda t: t.seed) for name in list_attacks()
     }
     return [make_row(name, found, [clean[t.seed] for t in found]) for name, found in tried.items() if found]
+
+
+def average_clean(trials: Sequence[Trial]) -> dict[str, float]:
+    """Loss, accuracy and honest income of the markets without an attack, means over seeds."""
+    clean = [trial for trial in trials if trial.attack == CLEAN]
+    keys = ("loss", "accuracy", "honest_income")
+    return {key: float(np.mean([getattr(trial, key) for trial in clean])) for key in keys}
+
+
+def read_row(value: Mapping[str, Any]) -> Row:  # Any: JSON
+    """The row that its JSON was made of."""
+    fields = {key: part for key, part in value.items() if key != "verdict"}
+    return Row(**{key: Estimate(**part) if isinstance(part, dict) else part for key, part in fields.items()})
 
 
 def make_row(name: str, trials: Sequence[Trial], clean: Sequence[Trial]) -> Row:

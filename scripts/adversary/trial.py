@@ -27,7 +27,6 @@ class Trial:
     accuracy: float  # on held-out images
     measured: dict[str, float] = field(default_factory=dict)
     clean_measured: dict[str, float] = field(default_factory=dict)
-    curve: tuple[float, ...] = ()  # mean loss on the sample of each settlement's last line search
 
     @property
     def per_identity(self) -> float:
@@ -76,5 +75,4 @@ def describe(market: Market, attack: Attack | None, name: str, seed: int) -> Tri
         accuracy=lab.measure_accuracy(weights, lab.held_out),
         measured=attack.measure(weights) if attack else {},
         clean_measured={key: value for each in probes for key, value in each.measure(weights).items()},
-        curve=tuple(round(score, 4) for score in market.scores),
     )

@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))  # scripts a
 from attacks import list_attacks
 from figures import describe_machine
 from planted import check_planted_jobs
-from summary import BROKEN, make_table, summarise
+from summary import BROKEN, average_clean, make_table, read_row, summarise
 from trial import CLEAN, Trial, run_trial
 
 QUICK_SEEDS, QUICK_ROUNDS = 2, 6
@@ -38,14 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     value = to_json(options, trials, check_planted_jobs())
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(value, indent=1) + "\n")
+        options.json.write_text(dump(value))
     return show(value, options.markdown)
 
 
 def show(value: Mapping[str, Any], markdown: bool) -> int:  # Any: JSON
-    """Print the table of some trials; 1 if a bar is broken."""
-    rows = summarise([Trial(**trial) for trial in value["trials"]])
-    print("\n".join([value["command"], "", *make_table(rows, markdown), "", *value["planted"]]))
+    """Print a run's table; 1 if a bar is broken."""
+    rows = [read_row(row) for row in value["rows"]]
+    clean = (
+        "no attack: loss {loss:.3f}, accuracy {accuracy:.1%}, an honest miner earns {honest_income:.2f} coins"
+    )
+    lines = [value["command"], "", *make_table(rows, markdown), "", clean.format(**value["clean"])]
+    print("\n".join([*lines, *value["planted"]]))
     return 1 if any(row.verdict == BROKEN for row in rows) else 0
 
 
@@ -63,7 +67,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="only this one; repeatable",
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write table and trials there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write table and incomes there too")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print such a file's table, play nothing")
     parser.add_argument("--markdown", action="store_true", help="print the table as docs/attacks.md has it")
     parser.add_argument("--quick", action="store_true", help="two seeds, six rounds: shows that it runs")
@@ -96,10 +100,31 @@ def to_json(
         "command": f"scripts/adversary/zoo.py --seeds {options.seeds} --rounds {options.rounds}{chosen}",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": describe_machine(),
+        "clean": average_clean(trials),
         "rows": [asdict(row) | {"verdict": row.verdict} for row in summarise(trials)],
         "planted": list(planted),
-        "trials": [asdict(trial) for trial in sorted(trials, key=lambda t: (t.seed, t.attack))],
+        "incomes": [  # coins; the attack's is of all its identities, the honest one that of a mean honest miner
+            {
+                "attack": t.attack,
+                "seed": t.seed,
+                "income": round(t.income, 4),
+                "honest": round(t.honest_income, 4),
+            }
+            for t in sorted(trials, key=lambda t: (t.attack, t.seed))
+        ],
     }
+
+
+def dump(value: Mapping[str, Any]) -> str:  # Any: JSON
+    """JSON with a line for each key, and for each item of a list."""
+    parts = (f"{json.dumps(key)}: {dump_lines(part)}" for key, part in value.items())
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def dump_lines(value: object) -> str:
+    if isinstance(value, list):
+        return "[\n" + ",\n".join(f" {json.dumps(item)}" for item in value) + "\n]"
+    return json.dumps(value)
 
 
 if __name__ == "__main__":
