@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from attack import Honest
 from attacks import list_attacks
 from trial import CLEAN, Trial
 
@@ -46,6 +47,7 @@ class Row:
     per_share: Estimate
     bar: float | None
     bar_is_per_share: bool
+    control: float  # what one more honest miner earned on the same seeds and minibatches, at least 1
     loss: float
     loss_change: Estimate
     accuracy: float
@@ -57,9 +59,12 @@ class Row:
         if self.bar is None:
             return NO_BAR
         judged = self.per_share if self.bar_is_per_share else self.per_identity
-        if judged.mean <= self.bar:
+        limit = (
+            self.bar * self.control if self.bar >= 1 else self.bar
+        )  # a multiple of an income, or next to nothing
+        if judged.mean <= limit:
             return HELD
-        return NOISE if judged.low <= self.bar else BROKEN
+        return NOISE if judged.low <= limit else BROKEN
 
 
 def summarise(trials: Sequence[Trial]) -> list[Row]:
@@ -68,7 +73,19 @@ def summarise(trials: Sequence[Trial]) -> list[Row]:
     tried = {
         name: sorted((t for t in trials if t.attack == name), key=lambda t: t.seed) for name in list_attacks()
     }
-    return [make_row(name, found, [clean[t.seed] for t in found]) for name, found in tried.items() if found]
+    control = measure_control(tried[Honest.name])
+    return [
+        make_row(name, found, [clean[t.seed] for t in found], control)
+        for name, found in tried.items()
+        if found
+    ]
+
+
+def measure_control(trials: Sequence[Trial]) -> float:
+    """What the honest attacker earned. Above 1 it was lucky, and so was everybody who trained on its minibatches."""
+    return (
+        max(1.0, estimate_ratio([(t.per_identity, t.honest_income) for t in trials]).mean) if trials else 1.0
+    )
 
 
 def average_clean(trials: Sequence[Trial]) -> dict[str, float]:
@@ -84,7 +101,7 @@ def read_row(value: Mapping[str, Any]) -> Row:  # Any: JSON
     return Row(**{key: Estimate(**part) if isinstance(part, dict) else part for key, part in fields.items()})
 
 
-def make_row(name: str, trials: Sequence[Trial], clean: Sequence[Trial]) -> Row:
+def make_row(name: str, trials: Sequence[Trial], clean: Sequence[Trial], control: float) -> Row:
     pairs = list(zip(trials, clean, strict=True))
     bar = list_attacks()[name].bar
     return Row(
@@ -94,6 +111,7 @@ def make_row(name: str, trials: Sequence[Trial], clean: Sequence[Trial]) -> Row:
         per_share=estimate_ratio([(t.per_share, t.honest_income) for t in trials]),
         bar=bar.most if bar else None,
         bar_is_per_share=bar.per_share if bar else False,
+        control=control,
         loss=float(np.mean([t.loss for t in trials])),
         loss_change=estimate([t.loss - c.loss for t, c in pairs]),
         accuracy=float(np.mean([t.accuracy for t in trials])),

@@ -98,6 +98,21 @@ def test_verdicts_tell_noise_from_a_broken_bar(zoo: dict[str, ModuleType]) -> No
     assert judge(9, 10, 9, 10) == summary.BROKEN
 
 
+def test_luck_of_the_control_raises_bars_of_an_income_and_no_others(zoo: dict[str, ModuleType]) -> None:
+    summary, trial = zoo["summary"], zoo["trial"]
+
+    def judge(income: float, attack: str, control: float) -> str:
+        tried = ((trial.CLEAN, 0.0), ("honest", control), (attack, income))
+        found = [
+            trial.Trial(name, seed, 1, 8, earned, 10.0, 1.0, 0.9) for seed in (0, 1) for name, earned in tried
+        ]
+        return str({row.attack: row.verdict for row in summary.summarise(found)}[attack])
+
+    assert judge(12, "over-scale x8", control=13) == summary.HELD
+    assert judge(12, "over-scale x8", control=8) == summary.BROKEN
+    assert judge(1, "noise", control=30) == summary.BROKEN
+
+
 def test_zoo_writes_a_table_that_it_can_print_again(
     zoo: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
