@@ -97,8 +97,9 @@ def average_clean(trials: Sequence[Trial]) -> dict[str, float]:
 
 def read_row(value: Mapping[str, Any]) -> Row:  # Any: JSON
     """The row that its JSON was made of."""
-    fields = {key: part for key, part in value.items() if key != "verdict"}
-    return Row(**{key: Estimate(**part) if isinstance(part, dict) else part for key, part in fields.items()})
+    fields: dict[str, Any] = {key: part for key, part in value.items() if key != "verdict"}  # Any: JSON
+    estimates = {key: Estimate(**part) for key, part in fields.items() if isinstance(part, dict)}
+    return Row(**(fields | estimates))
 
 
 def make_row(name: str, trials: Sequence[Trial], clean: Sequence[Trial], control: float) -> Row:
