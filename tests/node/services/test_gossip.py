@@ -8,6 +8,7 @@ from pathlib import Path
 import trio
 
 from ledger.blocks import Block
+from ledger.chain import Chain
 from ledger.codec import encode
 from ledger.hashing import cid_of
 from ledger.params import COIN
@@ -19,7 +20,7 @@ from node.services.messages import Status, decode_announcement, encode_announcem
 from node.services.turns import ReplayTurns
 from node.worker.client import WorkerFailed
 from tests.ledger.chain_builder import ALICE, BOB, CAROL, GENESIS, make_spec
-from tests.ledger.market_builder import find_share, make_update, mine_to_window, open_market
+from tests.ledger.market_builder import find_share, make_update, open_market
 from tests.node.services.network import NAMES, BarePeer, Builder, Net, Node, forge, mine_chain, until
 
 OTHER_DATA = b"GCD1 data that only the miner has"
@@ -373,37 +374,25 @@ async def test_submission_with_a_false_trial_bans(net: Net) -> None:
 async def test_commitment_with_a_false_share_bans_and_with_a_strangers_does_not(net: Net) -> None:
     """The first cost a training run and is wrong for ever; the second may only be of a branch that we have not."""
     speaker, node, listener = await line_up(net)
-    job = open_market(node.builder)
-    made = make_update(node.builder, job, ALICE)
-    fork = node.builder.fork(node.builder.height)
-    fork.mine(start=7000)
-    strange = node.builder.sign(ALICE, made.commit(find_share(fork)), fee=100_000)
+    builder = node.builder
+
+    def prepare(_: Chain) -> tuple[Transaction, Transaction, Transaction]:
+        made = make_update(builder, open_market(builder), ALICE)
+        fork = builder.fork(builder.height)
+        fork.mine(start=7000)
+        share = find_share(builder)
+        strange, false = made.commit(find_share(fork)), made.commit(replace(share, after=share.after - 1))
+        good = builder.transfer(BOB, ALICE, COIN)
+        return builder.sign(ALICE, strange, fee=100_000), good, builder.sign(ALICE, false, fee=100_000)
+
+    strange, good, false = await node.service.call(prepare)
     await speaker.say_transaction(strange.encode())
-    good = node.builder.transfer(BOB, ALICE, COIN)
     await speaker.say_transaction(good.encode())
     assert await listener.hear() == good.encode()
     assert not node.transport.is_banned(speaker.peer_id)
-    share = find_share(node.builder)
-    false = made.commit(replace(share, after=share.after - 1))
-    await speaker.say_transaction(node.builder.sign(ALICE, false, fee=100_000).encode())
+    await speaker.say_transaction(false.encode())
     await until(lambda: node.transport.is_banned(speaker.peer_id))
     assert len(listener.heard) == 1
-
-
-async def test_reveal_brings_its_payload_and_one_without_it_waits(net: Net) -> None:
-    speaker, node, listener = await line_up(net)
-    job = open_market(node.builder)
-    made = make_update(node.builder, job, ALICE)
-    node.builder.mine(node.builder.sign(ALICE, made.commit(find_share(node.builder)), fee=100_000))
-    mine_to_window(node.builder, made)
-    node.builder.blobs.remove(made.cid)
-    reveal = node.builder.sign(ALICE, made.reveal(), fee=0)
-    await speaker.say_transaction(reveal.encode())
-    good = node.builder.transfer(BOB, ALICE, COIN)
-    await speaker.say_transaction(good.encode())
-    assert await listener.hear() == good.encode()  # the speaker has no blob to give
-    assert node.service.mempool.get(reveal.txid) is None
-    assert not node.transport.is_banned(speaker.peer_id)
 
 
 async def test_transaction_with_a_stale_nonce_does_not_ban_and_is_not_relayed(net: Net) -> None:
