@@ -36,10 +36,13 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(update_maker, "LOOK_AGAIN_S", 0.2)
 
 
-async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
+async def _until(node: LiveNode, condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for a condition that holds after some block at the latest: one is found every moment."""
     with trio.fail_after(WAIT_S):
+        change = node.parts.chain.get_next_change()
         while not await condition():
-            await trio.sleep(0.05)
+            await change.wait()
+            change = node.parts.chain.get_next_change()
 
 
 async def _settlements(node: LiveNode, job: bytes) -> list[SettlementRecord]:
@@ -72,7 +75,7 @@ async def test_node_earns_with_updates(tmp_path: Path) -> None:
         async def is_paid() -> bool:
             return node.parts.maker.stats.paid > 0
 
-        await _until(is_paid)
+        await _until(node, is_paid)
         stats = node.parts.maker.stats
         results = [r for s in await _settlements(node, job) for r in s.settlement.updates]
         paid = [r for r in results if r.outcome is Outcome.PAID]
@@ -88,7 +91,7 @@ async def test_node_stopped_between_commit_and_reveal_reveals_when_it_is_back(tm
         async def is_committed() -> bool:
             return bool(await _commitments(node, job))
 
-        await _until(is_committed)
+        await _until(node, is_committed)
         await node.miner.hold()
         (committed, *_) = await _commitments(node, job)
         assert not committed.payload
@@ -99,7 +102,7 @@ async def test_node_stopped_between_commit_and_reveal_reveals_when_it_is_back(tm
             results = [r for s in await _settlements(node, job) for r in s.settlement.updates]
             return any(r.update.commitment == committed.commitment for r in results)
 
-        await _until(is_settled)
+        await _until(node, is_settled)
         results = {
             r.update.commitment: r for s in await _settlements(node, job) for r in s.settlement.updates
         }
@@ -124,6 +127,6 @@ async def test_training_that_comes_to_nothing_costs_a_round_only(tmp_path: Path)
         async def is_asked_twice() -> bool:
             return trainer.asked >= 2
 
-        await _until(is_asked_twice)
+        await _until(node, is_asked_twice)
         assert not await _commitments(node, job)
         assert node.parts.maker.stats.committed == 0

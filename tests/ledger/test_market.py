@@ -214,9 +214,10 @@ def test_commitment_names_the_round_it_is_in(builder: ChainBuilder) -> None:
 
 def test_commitment_before_the_first_round_is_refused(builder: ChainBuilder) -> None:
     job = builder.open_job()
+    while is_boundary(job, builder.height, REGTEST):  # its first round would be the next block's
+        job = builder.open_job()
     update = make_update(builder, job, ALICE)
-    if update.round >= builder.job(job).first_round:
-        pytest.skip("the job's first round is the next block's")
+    assert update.round < builder.job(job).first_round
     _refused(builder, ALICE, update.commit(find_share(builder)), "first round")
 
 
