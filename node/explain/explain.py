@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from ledger.blocks import HEARTBEAT, Block, Header, decode_header
 from ledger.chain import Chain
 from ledger.commitments import make_commitment
+from ledger.hashing import HASH_BYTES
 from ledger.records import JOB
 from ledger.transactions import CancelJob, CommitUpdate, RevealUpdate, SubmitJob, Transaction, Transfer
 from node.amounts import format_amount
@@ -19,6 +20,9 @@ from node.explain.story import Story, count, name_address, name_job
 from node.explain.update import UpdatePlace, explain_update
 
 MIN_DIGITS = 6
+LOOKED_AT = (
+    5_000  # newest blocks in which the digits of an id are looked for: a second or two of the chain's thread
+)
 DIGITS = frozenset("0123456789abcdef")
 
 
@@ -36,12 +40,14 @@ def explain(chain: Chain, name: str) -> Story:
             f"expected a height, or {MIN_DIGITS} to 64 hex digits of an id (job, transaction, block, update, ticket or "
             f"share), got {name[:80]!r}"
         )
-    for find in (_find_job, _find_in_blocks):
+    for find in (_find_job, _find_whole, _find_in_blocks):
         story = find(chain, name)
         if story is not None:
             return story
     raise NotOnChain(
-        f"nothing on the chain up to height {chain.head.height} has an id that starts with {name}"
+        f"nothing on the chain up to height {chain.head.height} has an id that starts with {name} (of more than "
+        f"{LOOKED_AT:,} blocks the newest are searched; jobs, and blocks and transactions by their whole id, are found "
+        "anywhere)"
     )
 
 
@@ -58,9 +64,23 @@ def _find_job(chain: Chain, name: str) -> Story | None:
     return explain_job(chain, ids[0]) if ids else None
 
 
+def _find_whole(chain: Chain, name: str) -> Story | None:
+    """Find a block or a transaction by its whole id, without a search."""
+    if len(name) != 2 * HASH_BYTES:
+        return None
+    whole = bytes.fromhex(name)
+    place, entry = chain.find_transaction(whole), chain.index.get(whole)
+    if place is not None:
+        block = chain.get_block(chain.index.main[place[0]])
+        assert block is not None
+        return explain_transaction(chain, block, block.transactions[place[1]])
+    block = chain.get_block(whole) if entry is not None and chain.index.on_main(entry) else None
+    return explain_block(chain, block) if block is not None else None
+
+
 def _find_in_blocks(chain: Chain, name: str) -> Story | None:
-    """Look through the main chain, newest first, for whatever has the id."""
-    for height in range(chain.head.height, 0, -1):
+    """Look through the newest blocks of the main chain, newest first, for whatever has the id."""
+    for height in range(chain.head.height, max(0, chain.head.height - LOOKED_AT), -1):
         block_hash = chain.get_main_hash(height)
         assert block_hash is not None
         block = chain.get_block(block_hash)
