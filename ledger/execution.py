@@ -98,7 +98,7 @@ def _submit_job(
             judging=facts.judging,
             version=0,
             weights=weights_cid,
-            previous=weights_cid,
+            earlier=(),
             provenance=bytes(32),
             pending=(),
             sample_hash=b"",

@@ -115,7 +115,9 @@ class JobRecord:
     judging: int  # multiply-adds of one loss evaluation on a settlement's sample
     version: int
     weights: bytes
-    previous: bytes  # weights before the last settlement that moved them
+    earlier: tuple[
+        bytes, ...
+    ]  # weights before each of the last settlements that moved them, the newest first
     provenance: bytes
     pending: tuple[PendingRound, ...]
     sample_hash: bytes
@@ -142,7 +144,7 @@ class JobRecord:
                 self.judging,
                 self.version,
                 self.weights,
-                self.previous,
+                list(self.earlier),
                 self.provenance,
                 pending,
                 self.sample_hash,
@@ -189,7 +191,7 @@ def decode_job(data: bytes) -> JobRecord:
         judging=uint(9, "judging"),
         version=uint(10, "version"),
         weights=read_bytes(v[11], "weights", 36),
-        previous=read_bytes(v[12], "previous", 36),
+        earlier=tuple(read_bytes(cid, "earlier weights", 36) for cid in read_list(v[12], "earlier weights")),
         provenance=read_bytes(v[13], "provenance", 32),
         pending=tuple(_decode_pending(row) for row in read_list(v[14], "pending")),
         sample_hash=read_bytes(v[15], "sample_hash", limit=32),

@@ -19,7 +19,8 @@ from ledger.state import Overlay
 from ledger.work import RevealedUpdate, Settled, SettleTask
 
 LOSSES_KEPT = 3
-SAMPLES = (1, 2, 3)  # of a settlement: for the tickets, for the updates, for the credits
+STEPS_KEPT = 4  # of the weights: what momentum is made of, and updates are not paid for
+SAMPLES = (1, 2, 3)  # of a settlement: for tickets and momentum, for the updates, for the credits
 
 
 class Outcome(StrEnum):
@@ -61,6 +62,7 @@ class Settlement:
     split_count: int
     old_weights: bytes
     new_weights: bytes
+    momentum_scale: str
     update_scale: str
     credit_base: int
     updates: tuple[UpdateResult, ...]
@@ -114,11 +116,10 @@ def make_settle_task(
     load_delta: Callable[[bytes], bytes],
 ) -> SettleTask:
     """Return what the verifier settles; the weights and deltas are loaded by CID and by seed."""
-    moved = record.previous != record.weights
     return SettleTask(
         spec=spec,
         weights=load_weights(record.weights),
-        previous=load_weights(record.previous) if moved else b"",
+        earlier=tuple(load_weights(cid) for cid in record.earlier),
         deltas=tuple(load_delta(seed) for seed, _ in due.tickets),
         updates=tuple(RevealedUpdate(u.payload, u.size, u.shares) for u in due.revealed),
         sample_seeds=sample_seeds(record, job_id),
@@ -156,7 +157,7 @@ def _note_training(
         record,
         version=record.version + moved,
         weights=weights,
-        previous=record.weights if moved else record.previous,
+        earlier=(record.weights, *record.earlier)[:STEPS_KEPT] if moved else record.earlier,
         provenance=_extend_provenance(record.provenance, due, results, weights),
         stall=0 if moved else record.stall + 1,
         first_loss=record.first_loss if record.last_losses else mean_before,
@@ -198,6 +199,7 @@ def _make_event(
         split_count=seen.split_count,
         old_weights=before.weights,
         new_weights=after.weights,
+        momentum_scale=seen.momentum_scale,
         update_scale=seen.update_scale,
         credit_base=seen.credit_base,
         updates=results,

@@ -57,15 +57,15 @@ class RevealedUpdate:
 
 @dataclass(frozen=True, slots=True)
 class SettleTask:
-    """Merge tickets' `deltas`, then `updates` (in their order), onto `weights` (docs/protocol.md, section 10).
+    """Merge tickets' `deltas`, momentum and `updates` (in their order) onto `weights` (docs/protocol.md, section 10).
 
-    `previous` are the weights before the last settlement that moved them, empty where none did. `sample_seeds` are
-    those of samples 1 (tickets), 2 (updates) and 3 (credits).
+    `earlier` are the weights before each of the last settlements that moved them, the newest first. `sample_seeds` are
+    those of samples 1 (tickets and momentum), 2 (updates) and 3 (credits).
     """
 
     spec: JobSpec
     weights: bytes
-    previous: bytes
+    earlier: tuple[bytes, ...]
     deltas: tuple[bytes, ...]
     updates: tuple[RevealedUpdate, ...]
     sample_seeds: tuple[bytes, bytes, bytes]
@@ -88,6 +88,7 @@ class Settled:
     sample_count: int
     split_loss: int
     split_count: int
+    momentum_scale: str = ""
     update_scale: str = ""
     credits: tuple[int | None, ...] = ()
     credit_base: int = 0

@@ -76,7 +76,7 @@ class EngineVerifier:
         updates = [Update(u.payload, u.size, u.weight) for u in task.updates]
         with _refusals(LedgerError):
             done = self.engine.settle(
-                task_of(task.spec), task.weights, task.deltas, task.sample_seeds, task.previous, updates
+                task_of(task.spec), task.weights, task.deltas, task.sample_seeds, task.earlier, updates
             )
         return Settled(**{name: getattr(done, name) for name in SETTLED_FIELDS})
 

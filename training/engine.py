@@ -17,7 +17,7 @@ from training.exact.counter import draw_sample, make_uniform, open_stream
 from training.exact.grids import DATA, MASTER
 from training.exact.integers import DELTA_LIMIT, Integers
 from training.hashing import compute_cid, compute_tagged_hash
-from training.merge import MAX_UPDATES, Judges, Settled, Update, load_updates, settle_round
+from training.merge import MAX_UPDATES, STEPS_KNOWN, Judges, Settled, Update, load_updates, settle_round
 from training.objectives import heartbeat
 from training.objectives.base import (
     MAX_SHARD,
@@ -38,7 +38,7 @@ MAX_MANTISSA = 4095
 MAX_RATE_SHIFT = 48
 SAMPLE_RANGE = (16, 4096)
 MAX_SETTLEMENT_WORK = 1 << 33  # multiply-adds of a settlement's losses: seconds on the slowest path
-LINE_SEARCHES = 2  # of a settlement: the tickets' and the updates', on the judging split
+LINE_SEARCHES = 3  # of a settlement: of tickets, momentum and updates, on the judging split
 CREDIT_LOOKS = MAX_UPDATES + 1  # of a settlement at the training split: one for each update, one before them
 # two line searches, a look after every update and one before
 SPLIT_FACTOR = 4  # a judging split of at most this many samples' sizes is looked at whole
@@ -170,19 +170,22 @@ class Engine:
         weights: bytes,
         deltas: Sequence[bytes],
         sample_seeds: tuple[bytes, bytes, bytes],
-        previous: bytes = b"",
+        earlier: Sequence[bytes] = (),
         updates: Sequence[Update] = (),
     ) -> Settled:
         """Merge the deltas of a round's tickets onto the weights, then its updates, in the order they come in.
 
-        The seeds are those of the samples for tickets, updates and credits. `previous` are the weights before the last
-        settlement that moved them, empty if none has. Payloads come from `load_blob`, which may raise what it likes.
+        The seeds are those of the samples for tickets and momentum, updates, and credits. `earlier` are the weights
+        before each of the last settlements that moved them, the newest first. Payloads come from `load_blob`, which may
+        raise what it likes. BadInput for weights of a wrong size, or too many earlier ones.
         """
+        if len(earlier) > STEPS_KNOWN:
+            raise BadInput(f"earlier weights: at most {STEPS_KNOWN} expected, got {len(earlier)}")
         prepared = self._prepare(task)
         objective = prepared.objective
         return settle_round(
             _read_weights(weights, objective),
-            _read_weights(previous, objective) if previous else None,
+            [_read_weights(old, objective) for old in earlier],
             [_read_delta(delta, objective) for delta in deltas],
             load_updates(updates, self._load_blob, count_parameters(objective)),
             self._make_judges(prepared, task.sample, sample_seeds),

@@ -66,7 +66,7 @@ class LocalSettings:
     batch: int | None = None
     rate: float | None = None
     tickets_share: float = 0.0  # of the mean of the miner's own ticket runs in the update; did not help
-    lookahead: float = 0.0  # of the last settlement's step, gone along before training starts; cost a third
+    lookahead: float = 0.0  # of the momentum, gone along before training starts; cost a third
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class LocalWork:
     objective: Objective
     train: Split
     weights: bytes
-    previous: bytes = b""  # the weights before the last settlement, if there were others
+    previous: bytes = b""  # the weights that momentum starts from, if there were others
     tickets: Sequence[bytes] = ()  # deltas of the miner's own runs from these weights
 
 

@@ -1,10 +1,12 @@
-"""How a round is settled: its tickets first, then the updates for what they add to that (sections 10.1 and 10.3).
+"""How a round is settled: tickets, momentum, then the updates for what they add to these (sections 10.1 and 10.3).
 
-Three samples judge three things: the tickets' line search, the updates' line search, and what each update is credited.
+Three samples judge three things: what anybody can know without training (tickets and momentum), the updates' line
+search, and what each update is credited.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from training.settlement import (
 )
 
 MAX_UPDATES = 64  # of a round
+STEPS_KNOWN = 4  # the last ones of the weights: momentum is made of them, and updates are not paid for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Settled:
     1/8, 0, on `sample_count` samples.
 
     `scale_index`, `scale` and `losses` are of the tickets' line search: -1, "" and () for a round without tickets;
+    `momentum_scale` and `momentum_losses` of the momentum's: "" and () where the weights have not moved yet;
     `update_scale` and `update_losses` of the updates': "" and () where no update was valid. `loss_before` is that of
     the old weights in the first line search made, `loss_after` the lowest of the last one; if none was made, both, the
     sample's count and the split's numbers are 0. `split_loss` is over the whole judging split of `split_count`, or
@@ -58,6 +62,8 @@ class Settled:
     split_count: int
     loss_before: int
     loss_after: int
+    momentum_scale: str
+    momentum_losses: tuple[int, ...]
     update_scale: str
     update_losses: tuple[int, ...]
     credits: tuple[int | None, ...]
@@ -68,7 +74,7 @@ class Settled:
 class Judges:
     """Sums of exact losses on the three samples, of `count` each, and on the whole split where it is small enough."""
 
-    tickets: SumLosses
+    known: SumLosses
     updates: SumLosses
     credits: SumLosses
     count: int
@@ -126,32 +132,47 @@ def _read_payload(payload: bytes, size: int, count: int) -> Integers | None:
 
 def settle_round(
     weights: Integers,
-    previous: Integers | None,
+    earlier: Sequence[Integers],
     deltas: Sequence[Integers],
     updates: Iterable[tuple[int, Integers | None]],
     judges: Judges,
 ) -> Settled:
-    """Merge a round's tickets and updates onto the weights.
+    """Merge a round's tickets, momentum and updates onto the weights.
 
-    `previous` are the weights before the last settlement that moved them, `updates` as from load_updates, which are
-    read once and not kept as they are.
+    `earlier` are the weights before each of the last settlements that moved them, the newest first, at most
+    STEPS_KNOWN; `updates` as from load_updates, which are read once and not kept as they are.
     """
     mean = merge_deltas(deltas) if deltas else None
-    first = skip_search(weights) if mean is None else search_line(weights, mean, judges.tickets)
-    steps = _find_known_steps(mean, None if previous is None else weights - previous)
-    projected = [(weight, _project(delta, steps)) for weight, delta in updates]
+    tickets = skip_search(weights) if mean is None else search_line(weights, mean, judges.known)
+    momentum = _search_momentum(tickets.weights, weights, earlier, judges)
+    known = find_known_steps(mean, weights, earlier)
+    projected = [(weight, _project(delta, known)) for weight, delta in updates]
     valid = [(weight, delta) for weight, delta in projected if delta is not None]
-    market = _judge_updates(first.weights, valid, judges)
+    market = _judge_updates(momentum.weights, valid, judges)
     credits = iter(market.credits)
     return _describe(
-        first, market, tuple(None if delta is None else next(credits) for _, delta in projected), judges
+        tickets,
+        momentum,
+        market,
+        tuple(None if delta is None else next(credits) for _, delta in projected),
+        judges,
     )
 
 
-def _find_known_steps(mean: Integers | None, last: Integers | None) -> list[Integers]:
-    """What anybody can know without training: the tickets' mean, and what is left of the last step without it."""
+def _search_momentum(
+    start: Integers, weights: Integers, earlier: Sequence[Integers], judges: Judges
+) -> LineSearch:
+    """The last steps again, all together: what a copier of history would offer, for nothing."""
+    return search_line(start, weights - earlier[-1], judges.known) if earlier else skip_search(start)
+
+
+def find_known_steps(mean: Integers | None, weights: Integers, earlier: Sequence[Integers]) -> list[Integers]:
+    """What anybody can know without training: the tickets' mean and the last steps, the newest first, each without
+    those before it."""
     known = [] if mean is None else [mean]
-    return known if last is None else [*known, take_out_all(last, known)]
+    for after, before in pairwise([weights, *earlier]):
+        known.append(take_out_all(after - before, known))
+    return known
 
 
 def _project(delta: Integers | None, steps: Sequence[Integers]) -> Delta | None:
@@ -177,20 +198,28 @@ def _credit(start: Integers, base: int, merge: Merge, scale: int, judges: Judges
         before = after
 
 
-def _describe(first: LineSearch, market: _Market, credits: tuple[int | None, ...], judges: Judges) -> Settled:
+def _describe(
+    tickets: LineSearch,
+    momentum: LineSearch,
+    market: _Market,
+    credits: tuple[int | None, ...],
+    judges: Judges,
+) -> Settled:
     end = market.search.weights
-    searches = [search for search in (first, market.search) if search.made]
+    searches = [search for search in (tickets, momentum, market.search) if search.made]
     split = judges.split if searches else None
     return Settled(
         weights=end.astype("<i8").tobytes(),
-        scale_index=first.index,
-        scale=first.scale,
-        losses=first.losses,
+        scale_index=tickets.index,
+        scale=tickets.scale,
+        losses=tickets.losses,
         sample_count=judges.count if searches else 0,
         split_loss=split(end) if split else 0,
         split_count=judges.split_count if split else 0,
         loss_before=searches[0].losses[-1] if searches else 0,  # at scale 0
         loss_after=searches[-1].losses[searches[-1].index] if searches else 0,
+        momentum_scale=momentum.scale,
+        momentum_losses=momentum.losses,
         update_scale=market.search.scale,
         update_losses=market.search.losses,
         credits=credits,

@@ -82,7 +82,18 @@ def print_versions(answer: Json, settlements: list[Json], limit: int) -> None:
     if not settlements:
         click.echo("  no round has settled yet: these are the initial weights")
         return
-    header = ("version", "height", "round", "tickets", "scale", "updates", "scale", "paid", "weights")
+    header = (
+        "version",
+        "height",
+        "round",
+        "tickets",
+        "scale",
+        "momentum",
+        "updates",
+        "scale",
+        "paid",
+        "weights",
+    )
     print_table(header, [list_settlement(settlement) for settlement in settlements[-limit:]], indent="  ")
     if len(settlements) > limit:
         click.echo(f"  and {len(settlements) - limit} earlier ones: --limit {len(settlements)}")
@@ -98,6 +109,7 @@ def list_settlement(settlement: Json) -> list[object]:
         settlement["round"],
         len(settlement["tickets"]),
         settlement["scale"] or "-",
+        settlement["momentum_scale"] or "-",
         ", ".join(shorten(update["commitment"])[:6] for update in credited) or "-",
         settlement["update_scale"] or "-",
         format_coins(str(paid)) if paid else "-",

@@ -15,7 +15,7 @@ from ledger.lifecycle import load_spec
 from ledger.market import reveal_window
 from ledger.mempool import Mempool
 from ledger.records import JobRecord, JobStatus
-from ledger.settlement import get_due_round, make_settle_task
+from ledger.settlement import STEPS_KEPT, get_due_round, make_settle_task
 from ledger.sidecars import most_declared
 from ledger.slots import job_height, round_at
 from ledger.state import Overlay
@@ -37,7 +37,7 @@ class RoundOver(LedgerError):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An update to make: whose job's, from which weights (`previous`: before the last step), how fast, how large.
+    """An update to make: whose job's, from which weights (`previous`: where momentum starts), how fast, how large.
 
     The weights are those that the update will be merged onto, as far as they can be known: see `foresee`.
     """
@@ -90,7 +90,7 @@ def is_ready(chain: Chain, job_id: bytes, record: JobRecord) -> bool:
 
 
 def foresee(chain: Chain, job_id: bytes, record: JobRecord) -> tuple[bytes, bytes]:
-    """Return the weights that this round's updates will be merged onto, and those before the last step.
+    """Return the weights that this round's updates will be merged onto, and those that momentum starts from.
 
     The round's end settles the round before it, whose samples are fixed and whose updates are revealed by then: anybody
     can compute that settlement earlier. What it needs is asked of the verifier, which needs it at the end anyway.
@@ -102,9 +102,9 @@ def foresee(chain: Chain, job_id: bytes, record: JobRecord) -> tuple[bytes, byte
         task = make_settle_task(job_id, record, spec, due, rules.load_weights, rules.load_delta)
         settled = rules.verifier.settle(task)
         if settled.weights != weights:
-            return settled.weights, weights
-    moved = record.previous != record.weights
-    return weights, chain.load_weights(record.previous) if moved else b""
+            kept = (record.weights, *record.earlier)[:STEPS_KEPT]
+            return settled.weights, chain.load_weights(kept[-1])
+    return weights, chain.load_weights(record.earlier[-1]) if record.earlier else b""
 
 
 def end_of_round(chain: Chain, job_id: bytes) -> int:

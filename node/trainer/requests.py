@@ -13,7 +13,7 @@ class TrainRequest:
 
     spec: bytes
     weights: bytes  # int64 master units, that the round starts from
-    previous: bytes  # those before the last settlement that moved them, or empty
+    previous: bytes  # those that momentum starts from, or empty
     seed: bytes
     seconds: float  # of training, on the clock
     size_limit: int  # bytes of the payload

@@ -12,16 +12,16 @@ LOSS_BYTES = 16
 
 def encode_settle_task(task: SettleTask) -> Frame:
     updates = [[u.payload, u.size, u.weight] for u in task.updates]
-    weights = [task.weights, task.previous]
+    weights = [task.weights, list(task.earlier)]
     return [encode_spec(task.spec), *weights, list(task.deltas), updates, list(task.sample_seeds)]
 
 
 def decode_settle_task(arguments: Frame, params: ChainParams) -> SettleTask:
-    spec, weights, previous, deltas, updates, seeds = arguments
+    spec, weights, earlier, deltas, updates, seeds = arguments
     return SettleTask(
         spec=decode_spec(spec, params),
         weights=weights,
-        previous=previous,
+        earlier=tuple(earlier),
         deltas=tuple(deltas),
         updates=tuple(RevealedUpdate(*update) for update in updates),
         sample_seeds=tuple(seeds),
@@ -32,12 +32,13 @@ def encode_settled(done: Settled) -> Frame:
     losses = [_pack(done.loss_before), _pack(done.loss_after), _pack(done.split_loss)]
     counts = [done.sample_count, done.split_count]
     credits = [[] if credit is None else [_pack(credit)] for credit in done.credits]
-    scales = [done.scale, done.update_scale]
+    scales = [done.scale, done.momentum_scale, done.update_scale]
     return [done.weights, scales, losses, counts, credits, _pack(done.credit_base)]
 
 
 def decode_settled(answer: Frame) -> Settled:
-    weights, (scale, update_scale), losses, (sample_count, split_count), credits, base = answer
+    weights, scales, losses, (sample_count, split_count), credits, base = answer
+    scale, momentum_scale, update_scale = scales
     before, after, split_loss = (_unpack(loss) for loss in losses)
     return Settled(
         weights=weights,
@@ -47,6 +48,7 @@ def decode_settled(answer: Frame) -> Settled:
         sample_count=sample_count,
         split_loss=split_loss,
         split_count=split_count,
+        momentum_scale=momentum_scale,
         update_scale=update_scale,
         credits=tuple(_unpack(credit[0]) if credit else None for credit in credits),
         credit_base=_unpack(base),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lab import Images, Integers, Lab, Practice, get_lab
+from lab import Images, Integers, Lab, Miners, Practice, get_lab
 from market import Judge, Market, Offer, View
 
 from training.payload import encode_payload
@@ -84,7 +84,7 @@ class Attack:
 
     def train_on(self, view: View, images: Images, how: Practice | None = None) -> Integers:
         rng = self.market.make_rng("attacker", view.round)
-        return self.lab.train(view.base, self.lab.expand(images), rng, how)
+        return self.lab.train(view.base, images, rng, how)
 
 
 class Honest(Attack):
@@ -101,10 +101,10 @@ def make_honest_offers(market: Market, view: View) -> list[Offer]:
     """What the honest miners train: each for itself, on minibatches of its own."""
     lab = market.lab
     rngs = [market.make_rng("honest", view.round, who) for who in range(HONEST)]
-    deltas = [lab.train(view.base, lab.train_samples, rng) for rng in rngs]
+    deltas = [lab.train(view.base, lab.train_images, rng) for rng in rngs]
     return [Offer(who, SHARES, encode(delta)) for who, delta in enumerate(deltas)]
 
 
-def make_market(seed: int) -> Market:
+def make_market(seed: int, miners: Miners = "adam") -> Market:
     """The market that a number draws."""
-    return Market(get_lab(), seed.to_bytes(8, "big"))
+    return Market(get_lab(miners), seed.to_bytes(8, "big"))

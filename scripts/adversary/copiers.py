@@ -10,6 +10,7 @@ from lab import Integers
 from market import View
 from numpy.typing import NDArray
 
+from training.merge import STEPS_KNOWN
 from training.payload import decode_payload
 
 ENTRY = round(0.03 * 2**24)  # master units: an entry of an honest delta, roughly; the clip does the rest
@@ -60,6 +61,26 @@ class OlderHistoryCopier(Attack):
 
     def make_delta(self, view: View) -> Integers | None:
         return view.steps[-2] * 8 if len(view.steps) > 1 else None
+
+
+class OldestHistoryCopier(Attack):
+    """The newest step that settlements do not take out any more, eight times as long."""
+
+    name = "copy an old step x8"
+    bar = NOTHING
+
+    def make_delta(self, view: View) -> Integers | None:
+        return view.steps[-1 - STEPS_KNOWN] * 8 if len(view.steps) > STEPS_KNOWN else None
+
+
+class DriftCopier(Attack):
+    """All that the weights have moved since the job began: momentum of the longest kind."""
+
+    name = "copy the whole way"
+    bar = NOTHING
+
+    def make_delta(self, view: View) -> Integers | None:
+        return sum(view.steps, np.zeros_like(view.base)) if view.steps else None
 
 
 class HistorySigner(Attack):

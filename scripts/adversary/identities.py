@@ -66,9 +66,8 @@ class Chooser(Attack):
     shares = 1
 
     def make_offers(self, view: View) -> Sequence[Offer]:
-        samples = self.lab.train_samples
         rngs = [self.market.make_rng("attacker", view.round, i) for i in range(self.identities)]
-        deltas = [self.lab.train(view.base, samples, rng) for rng in rngs]
+        deltas = [self.lab.train(view.base, self.lab.train_images, rng) for rng in rngs]
         self._offers = [Offer(ATTACKER + i, 1, encode(delta)) for i, delta in enumerate(deltas)]
         self._best: Offer | None = None
         return self._offers

@@ -9,6 +9,8 @@ from attack import NOTHING, Attack
 from lab import Integers, Practice
 from market import View
 
+from training.merge import STEPS_KNOWN
+
 
 class Sharpener(Attack):
     """Makes the weights larger by a twentieth: more certain outputs lower the loss without any training."""
@@ -26,7 +28,20 @@ class Stale(Attack):
 
     def make_delta(self, view: View) -> Integers:
         rng = self.market.make_rng("attacker", view.round)
-        return self.lab.train(view.stale, self.lab.train_samples, rng)
+        return self.lab.train(view.stale, self.lab.train_images, rng)
+
+
+class HeadStart(Attack):
+    """Trains from where a quarter of the momentum will take the weights, which settlements try before any update."""
+
+    name = "start from the momentum"
+    bar = None
+
+    def make_delta(self, view: View) -> Integers:
+        known = view.steps[-STEPS_KNOWN:]
+        start = view.base + sum(known, np.zeros_like(view.base)) // 4
+        rng = self.market.make_rng("attacker", view.round)
+        return start + self.lab.train(start, self.lab.train_images, rng) - view.base
 
 
 class Noise(Attack):

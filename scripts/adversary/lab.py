@@ -1,7 +1,8 @@
 """The job that the attack zoo is played on, its exact engine, and training in floating point as a miner may do it.
 
 The job is examples/digits.toml with a price and a budget. Everything judged is judged by the engine; what a miner
-computes to get there is nobody's business, so here it is torch in single precision.
+computes to get there is nobody's business, so here it is torch in single precision: a few steps of Adam, or what the
+node's trainer does by default.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from node.work import EngineVerifier, task_of
 from training.engine import Engine
 from training.exact.grids import DATA
 from training.jobs import PreparedJob, load_job_file, prepare
+from training.local import LocalSettings, LocalUpdate, LocalWork, train_update
 from training.objectives.base import Batch, split_weights
 from training.objectives.registry import get_objective
 from training.splits import NO_KEYS, NO_ROWS, Split, parse_dataset
@@ -43,6 +46,10 @@ class Practice:
     rate: float = 5e-3
 
 
+Miners = Literal["adam", "newton"]  # how honest ones train: a Practice, or the node's own default
+MINERS: tuple[Miners, ...] = ("adam", "newton")
+
+
 @dataclass(frozen=True)
 class Images:
     """Labelled images: data units int16 [N, 64] and classes int16 [N]."""
@@ -62,8 +69,9 @@ class Images:
 class Lab:
     """A job with everything that miners, markets and measurements need of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, miners: Miners) -> None:
         torch.set_num_threads(1)
+        self.miners = miners
         self.params: ChainParams = local_genesis("adversary").params
         self.prepared: PreparedJob = prepare(
             load_job_file(ROOT / "examples" / "digits.toml"), self.params.sidecar_limit
@@ -80,26 +88,33 @@ class Lab:
         self.train_images = Images(data.train.inputs, data.train.labels)
         self.judge_images = Images(data.judge.inputs, data.judge.labels)
         self.public_images = self.train_images.join(self.judge_images)
-        self.train_samples = self.expand(self.train_images)
         self.held_out = self._load_held_out()
+        self.train(
+            read_integers(self.facts.weights), self.train_images, np.random.default_rng(0)
+        )  # loads what is lazy
 
     def _load_held_out(self) -> Images:
         inputs, labels = self.prepared.holdout_inputs, self.prepared.holdout_targets
         units = inputs.units.reshape(len(inputs.units), -1) << (DATA.f - inputs.fraction_bits)
         return Images(units.astype(np.int16), labels.units.astype(np.int16))
 
-    def expand(self, images: Images) -> Batch:
-        """Images as the objective's loss reads them, in units of one, float32."""
-        split = Split(images.inputs, NO_ROWS, images.labels, NO_KEYS)
-        batch = self.objective.make_batch(split, np.arange(len(images.labels), dtype=np.int64))
-        scale = 2.0**-DATA.f
-        return Batch((batch.inputs * scale).float(), (batch.targets * scale).float(), batch.keys)
-
     def train(
-        self, start: Integers, samples: Batch, rng: np.random.Generator, how: Practice | None = None
+        self, start: Integers, images: Images, rng: np.random.Generator, how: Practice | None = None
     ) -> Integers:
-        """What training from `start` adds to it, in master units."""
-        how = how or Practice()
+        """What training from `start` adds to it, in master units; by default as the lab's honest miners do."""
+        if how is None and self.miners == "newton":
+            return self._train_as_nodes(start, images, rng)
+        return self._train_by_adam(start, images, rng, how or Practice())
+
+    def _train_as_nodes(self, start: Integers, images: Images, rng: np.random.Generator) -> Integers:
+        work = LocalWork(self.objective, split_of(images), start.astype("<i8").tobytes())
+        made = train_update(work, LocalSettings(), rng.bytes(32), lambda: False)
+        return made.delta if isinstance(made, LocalUpdate) else np.zeros_like(start)
+
+    def _train_by_adam(
+        self, start: Integers, images: Images, rng: np.random.Generator, how: Practice
+    ) -> Integers:
+        samples = self._expand(images)
         begin = torch.from_numpy(start / MASTER_ONE)
         weights = begin.float().requires_grad_(True)
         optimizer = torch.optim.Adam([weights], lr=how.rate)
@@ -113,6 +128,12 @@ class Lab:
         moved = weights.detach().double() - begin
         delta: Integers = np.rint(moved.numpy() * MASTER_ONE).astype(np.int64)
         return delta
+
+    def _expand(self, images: Images) -> Batch:
+        """Images as the objective's loss reads them, in units of one, float32."""
+        batch = self.objective.make_batch(split_of(images), np.arange(len(images.labels), dtype=np.int64))
+        scale = 2.0**-DATA.f
+        return Batch((batch.inputs * scale).float(), (batch.targets * scale).float(), batch.keys)
 
     def run_ticket(self, weights: bytes, seed: bytes) -> Integers:
         """The delta of the exact ticket run of a seed."""
@@ -133,7 +154,11 @@ def read_integers(raw: bytes) -> Integers:
     return np.frombuffer(raw, "<i8").astype(np.int64)
 
 
+def split_of(images: Images) -> Split:
+    return Split(images.inputs, NO_ROWS, images.labels, NO_KEYS)
+
+
 @cache
-def get_lab() -> Lab:
+def get_lab(miners: Miners = "adam") -> Lab:
     """The lab of this process."""
-    return Lab()
+    return Lab(miners)

@@ -81,7 +81,7 @@ class Judge:
     record: JobRecord
     tickets: tuple[bytes, ...]
     weights: bytes
-    previous: bytes
+    earlier: tuple[bytes, ...]
 
     def credit_alone(self, offer: Offer) -> int:
         """What the update would be credited if nobody else revealed one."""
@@ -90,7 +90,7 @@ class Judge:
             self.weights,
             self.tickets,
             sample_seeds(self.record, JOB_ID),
-            self.previous,
+            self.earlier,
             [Update(offer.cid, len(offer.payload), offer.shares)],
         )
         return settled.credits[0] or 0
@@ -145,7 +145,7 @@ class Market:
             pending=(PendingRound(k, tuple((bytes([i]) * 32, bytes(32)) for i in range(TICKETS))),),
         )
         deltas = tuple(run.astype("<i8").tobytes() for run in runs)
-        judge = Judge(self.lab, self._record, deltas, self.weights[-1], self._load_previous())
+        judge = Judge(self.lab, self._record, deltas, self.weights[-1], self._load_earlier())
         self.lab.blobs.update((offer.cid, offer.payload) for offer in offers)
         revealed = [offer for offer in offers if reveals(offer, judge)]
         self._settle(offers, revealed, deltas)
@@ -207,16 +207,15 @@ class Market:
             self.earned[offer.identity] += income[commitment.miner] - commitment.bond
             self.prepaid[offer.identity] += commitment.prepaid
 
-    def _load_previous(self) -> bytes:
-        moved = self._record.previous != self._record.weights
-        return self._versions[self._record.previous] if moved else b""
+    def _load_earlier(self) -> tuple[bytes, ...]:
+        return tuple(self._versions[cid] for cid in self._record.earlier)
 
     def _open_job(self) -> JobRecord:
         lab, weights = self.lab, cid_of(self.lab.facts.weights)
         return JobRecord(
             owner=bytes(20), spec=encode_spec(lab.spec), submitted=0, status=JobStatus.LIVE, reason=Reason.NONE,
             first_round=0, escrow=ESCROW, lock=0, work=lab.facts.work, judging=lab.facts.judging, version=0,
-            weights=weights, previous=weights, provenance=bytes(32), pending=(), sample_hash=b"", drawn=0, lost=0,
+            weights=weights, earlier=(), provenance=bytes(32), pending=(), sample_hash=b"", drawn=0, lost=0,
             stall=0, suspended_until=0, first_loss=0, last_losses=(),
         )  # fmt: skip
 

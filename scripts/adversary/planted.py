@@ -50,7 +50,7 @@ def find_optimum(lab: Lab) -> Integers:
     """Weights that the owner knew before it opened the job: long training on what is paid for, the training split."""
     market = make_market(0)
     start = read_integers(market.weights[-2])
-    return start + lab.train(start, lab.train_samples, market.make_rng("owner"), Practice(steps=OWNER_STEPS))
+    return start + lab.train(start, lab.train_images, market.make_rng("owner"), Practice(steps=OWNER_STEPS))
 
 
 def play_owner(lab: Lab, optimum: Integers, honest: bool) -> OwnerBooks:

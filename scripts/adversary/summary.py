@@ -17,6 +17,7 @@ HEAD = (
     "attack",
     "income of an identity",
     "income of a share",
+    "training",
     "bar",
     "verdict",
     "loss",
@@ -45,6 +46,7 @@ class Row:
     seeds: int
     per_identity: Estimate
     per_share: Estimate
+    training: float  # processor time of an identity, an honest miner's being 1
     bar: float | None
     bar_is_per_share: bool
     control: float  # what one more honest miner earned on the same seeds and minibatches, at least 1
@@ -110,6 +112,7 @@ def make_row(name: str, trials: Sequence[Trial], clean: Sequence[Trial], control
         seeds=len(trials),
         per_identity=estimate_ratio([(t.per_identity, t.honest_income) for t in trials]),
         per_share=estimate_ratio([(t.per_share, t.honest_income) for t in trials]),
+        training=float(np.mean([t.training / t.identities for t in trials])),
         bar=bar.most if bar else None,
         bar_is_per_share=bar.per_share if bar else False,
         control=control,
@@ -160,7 +163,7 @@ def make_table(rows: Sequence[Row], markdown: bool) -> list[str]:
 def make_cells(row: Row) -> tuple[str, ...]:
     bar = "" if row.bar is None else f"{'share' if row.bar_is_per_share else 'identity'} <= {row.bar:g}"
     return (
-        row.attack, str(row.per_identity), str(row.per_share), bar, row.verdict,
+        row.attack, str(row.per_identity), str(row.per_share), f"{row.training:.2f}", bar, row.verdict,
         f"{row.loss:.3f} ({row.loss_change.mean:+.3f})",
         f"{100 * row.accuracy:.1f} % ({100 * row.accuracy_change.mean:+.1f})",
         row.measured,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 
 from attack import ATTACKER, HONEST, SHARES, Attack, make_honest_offers, make_market
 from attacks import list_attacks
+from lab import Miners
 from market import Judge, Market, Offer, View
 
 from ledger.params import COIN
@@ -27,6 +29,9 @@ class Trial:
     accuracy: float  # on held-out images
     measured: dict[str, float] = field(default_factory=dict)
     clean_measured: dict[str, float] = field(default_factory=dict)
+    training: float = field(
+        default=0.0, compare=False
+    )  # processor time of all its offers, an honest miner's being 1
 
     @property
     def per_identity(self) -> float:
@@ -39,19 +44,37 @@ class Trial:
         return self.income / (self.identities * self.shares) / (self.honest_income / SHARES)
 
 
-def run_trial(name: str, seed: int, rounds: int) -> Trial:
+@dataclass
+class Clock:
+    """Processor seconds that honest miners and attackers took to make their offers."""
+
+    honest: float = 0.0
+    attack: float = 0.0
+
+    @property
+    def ratio(self) -> float:
+        return self.attack / (self.honest / HONEST) if self.honest else 0.0
+
+
+def run_trial(name: str, seed: int, rounds: int, miners: Miners = "adam") -> Trial:
     """Play a market with an attack, or without one where the name is CLEAN."""
     kind = None if name == CLEAN else list_attacks()[name]
-    market = make_market(seed)
+    market, clock = make_market(seed, miners), Clock()
     attack = kind(market) if kind else None
     for _ in range(rounds):
-        play(market, attack)
-    return describe(market, attack, name, seed)
+        play(market, attack, clock)
+    return replace(describe(market, attack, name, seed), training=clock.ratio)
 
 
-def play(market: Market, attack: Attack | None) -> None:
+def play(market: Market, attack: Attack | None, clock: Clock) -> None:
     def make_offers(view: View) -> list[Offer]:
-        return [*make_honest_offers(market, view), *(attack.make_offers(view) if attack else ())]
+        start = time.process_time()
+        honest = make_honest_offers(market, view)
+        middle = time.process_time()
+        offers = [*honest, *(attack.make_offers(view) if attack else ())]
+        clock.honest += middle - start
+        clock.attack += time.process_time() - middle
+        return offers
 
     def reveals(offer: Offer, judge: Judge) -> bool:
         return attack is None or offer.identity < ATTACKER or attack.reveals(offer, judge)

@@ -22,6 +22,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))  # scripts a
 
 from attacks import list_attacks
 from figures import describe_machine
+from lab import MINERS, Miners
 from planted import check_planted_jobs
 from summary import BROKEN, average_clean, make_table, read_row, summarise
 from trial import CLEAN, Trial, run_trial
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.table:
         return show(json.loads(options.table.read_text()), options.markdown)
     names = options.attack or list(list_attacks())
-    trials = list(run_all(names, range(options.seeds), options.rounds, options.jobs))
+    trials = list(run_all(names, range(options.seeds), options.rounds, options.miners, options.jobs))
     value = to_json(options, trials, check_planted_jobs())
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +67,12 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help="only this one; repeatable",
     )
+    parser.add_argument(
+        "--miners",
+        choices=MINERS,
+        default="adam",
+        help="how honest miners train: a few steps of Adam (the default), or by the node's own default solver",
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write table and incomes there too")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print such a file's table, play nothing")
@@ -77,15 +84,17 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def run_all(names: Sequence[str], seeds: Sequence[int], rounds: int, jobs: int) -> Iterator[Trial]:
+def run_all(
+    names: Sequence[str], seeds: Sequence[int], rounds: int, miners: Miners, jobs: int
+) -> Iterator[Trial]:
     """Play all attacks with all seeds, seed after seed."""
     tasks = [(name, seed) for seed in seeds for name in (CLEAN, *names)]
     if jobs == 1:
-        yield from (run_trial(name, seed, rounds) for name, seed in tasks)
+        yield from (run_trial(name, seed, rounds, miners) for name, seed in tasks)
         return
     context = multiprocessing.get_context("spawn")  # torch and numba do not survive a fork
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        futures = [pool.submit(run_trial, name, seed, rounds) for name, seed in tasks]
+        futures = [pool.submit(run_trial, name, seed, rounds, miners) for name, seed in tasks]
         for done, future in enumerate(as_completed(futures), 1):
             if sys.stderr.isatty():
                 print(f"\r{done}/{len(futures)} markets", end="", file=sys.stderr, flush=True)
@@ -96,6 +105,7 @@ def to_json(
     options: argparse.Namespace, trials: Sequence[Trial], planted: Sequence[str]
 ) -> dict[str, Any]:  # Any: JSON
     chosen = "".join(f" --attack {shlex.quote(name)}" for name in options.attack or ())
+    chosen = (" --miners newton" if options.miners == "newton" else "") + chosen
     return {
         "command": f"scripts/adversary/zoo.py --seeds {options.seeds} --rounds {options.rounds}{chosen}",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,7 @@ def describe_machine() -> dict[str, Any]:  # Any: JSON
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: find_version(name) for name in PACKAGES},
     }
 
 
@@ -214,3 +214,11 @@ def pick(ordered: Sequence[float], share: float) -> float:
 
 def median(values: Sequence[float]) -> float:
     return pick(sorted(values), 0.5)
+
+
+def find_version(package: str) -> str:
+    """The installed version, or "-": not every benchmark needs every package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "-"

@@ -1,8 +1,9 @@
 """What judging an update costs: of examples/digits.toml, against the training that made it, one thread.
 
 An update is 40 Adam steps of 256 samples in native float32 (torch, autograd), rounded to 4 bits an entry. Verifying it
-is reading its payload, taking the two known steps out of it, and the one look at the loss that its credit takes. What
-it adds to a settlement is measured as the difference between settlements with 17 updates and with one.
+is reading its payload, taking the known steps (the tickets' mean and the last four) out of it, and the one look at the
+loss that its credit takes. What it adds to a settlement is measured as the difference between settlements with 17
+updates and with one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from training.exact.counter import draw_sample, open_stream
 from training.exact.grids import DATA, MASTER
 from training.exact.integers import Integers
 from training.hashing import compute_cid, compute_tagged_hash
-from training.merge import Update
+from training.merge import STEPS_KNOWN, Update, find_known_steps
 from training.objectives.base import Batch, Objective, split_weights
 from training.objectives.registry import get_objective
 from training.payload import decode_payload, encode_payload
@@ -148,8 +149,11 @@ def run_ticket(subject: Subject, number: int) -> bytes:
 
 
 def make_steps(tickets: Sequence[bytes]) -> list[Integers]:
-    """Two known steps."""
-    return [np.frombuffer(delta, "<i8").astype(np.int64) for delta in tickets[:2]]
+    """What a settlement takes out: five known steps, here tickets' deltas, each without those before it."""
+    deltas = [np.frombuffer(delta, "<i8").astype(np.int64) for delta in tickets]
+    mean, *steps = (deltas[number % len(deltas)] * (1 + number) for number in range(STEPS_KNOWN + 1))
+    weights = [np.zeros_like(mean), *(-np.sum(steps[: number + 1], 0) for number in range(len(steps)))]
+    return find_known_steps(mean, weights[0], weights[1:])
 
 
 def make_projection(subject: Subject, payload: bytes, tickets: Sequence[bytes]) -> Work:
@@ -178,9 +182,12 @@ def make_settlement(subject: Subject, tickets: Sequence[bytes], payloads: Sequen
         subject.blobs[compute_cid(payload)] = payload
         updates.append(Update(compute_cid(payload), len(payload), 1))
     weights = subject.weights.astype("<i8").tobytes()
-    previous = (subject.weights - np.frombuffer(tickets[0], "<i8")).astype("<i8").tobytes()
+    earlier = [  # as of a job that has settled often
+        (subject.weights - np.frombuffer(tickets[0], "<i8") * number).astype("<i8").tobytes()
+        for number in range(1, STEPS_KNOWN + 1)
+    ]
     return partial(
-        subject.engine.settle, subject.task, weights, tickets, (subject.seed,) * 3, previous, updates
+        subject.engine.settle, subject.task, weights, tickets, (subject.seed,) * 3, earlier, updates
     )
 
 

@@ -43,7 +43,7 @@ RECORD = JobRecord(
     judging=3 * 2**23,
     version=3,
     weights=cid_of(b"weights"),
-    previous=cid_of(b"previous"),
+    earlier=(cid_of(b"previous"), cid_of(b"the one before")),
     provenance=tagged_hash("gc/test", b"provenance"),
     pending=(
         PendingRound(7, ((tagged_hash("gc/test", b"s1"), tagged_hash("gc/test", b"d1")),)),

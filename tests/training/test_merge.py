@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Literal
@@ -36,19 +37,23 @@ Loss = Callable[[Any], int]  # Any: a row, or the same as an array
 
 def settle_plainly(
     weights: Row,
-    previous: Row | None,
+    earlier: list[Row],
     deltas: list[Row],
     updates: list[tuple[int, Row | None]],
     losses: list[Loss],
-) -> tuple[Row, str, str, list[int | None], int]:
-    """Sections 10.1 and 10.3: weights, both scales, credits, L_0."""
-    start, scale, known = weights, "", []
+) -> tuple[Row, list[str], list[int | None], int]:
+    """Sections 10.1 and 10.3: weights, the three scales, credits, L_0."""
+    start, scale, momentum, known = weights, "", "", []
     if deltas:
         known = [merge_plainly(deltas, [1] * len(deltas))[-1]]
         start, scale = search_plainly(weights, known[0], losses[0])
-    if previous is not None:
-        last = [v - p for v, p in zip(weights, previous, strict=True)]
-        known.append(take_out_by_fractions(last, known[0]) if known else last)
+    if earlier:
+        start, momentum = search_plainly(start, subtract(weights, earlier[-1]), losses[0])
+    for after, before in pairwise([weights, *earlier]):
+        step = subtract(after, before)
+        for other in known:
+            step = take_out_by_fractions(step, other)
+        known.append(step)
     valid = []
     for weight, delta in updates:
         if delta is not None:
@@ -56,13 +61,18 @@ def settle_plainly(
                 delta = take_out_by_fractions(delta, step)
             valid.append((weight, delta))
     if not valid:
-        return start, scale, "", [None] * len(updates), 0
+        return start, [scale, momentum, ""], [None] * len(updates), 0
     means = merge_plainly([delta for _, delta in valid], [weight for weight, _ in valid])
     end, update_scale = search_plainly(start, means[-1], losses[1])
     line = [start] + [move_plainly(start, mean, SCALES[NAMES.index(update_scale)]) for mean in means]
     sums = [losses[2](w) for w in line]
     credits = iter([before - after for before, after in pairwise(sums)])
-    return end, scale, update_scale, [None if d is None else next(credits) for _, d in updates], sums[0]
+    scales = [scale, momentum, update_scale]
+    return end, scales, [None if d is None else next(credits) for _, d in updates], sums[0]
+
+
+def subtract(row: Row, other: Row) -> Row:
+    return [x - y for x, y in zip(row, other, strict=True)]
 
 
 def merge_plainly(deltas: list[Row], weights: list[int]) -> list[Row]:
@@ -104,14 +114,14 @@ delta_rows = st.lists(st.integers(-(2**28), 2**28) | st.integers(-9, 9), min_siz
 
 @given(
     weight_rows,
-    st.none() | weight_rows,
+    st.lists(weight_rows, max_size=4),
     st.lists(delta_rows, max_size=4),
     st.lists(st.tuples(st.integers(1, 2**20), st.none() | delta_rows), max_size=5),
     st.tuples(weight_rows, weight_rows, weight_rows),
 )
 def test_round_is_settled_by_the_rules(
     weights: Row,
-    previous: Row | None,
+    earlier: list[Row],
     deltas: list[Row],
     updates: list[tuple[int, Row | None]],
     targets: tuple[Row, Row, Row],
@@ -119,16 +129,16 @@ def test_round_is_settled_by_the_rules(
     losses = [make_loss(target) for target in targets]
     settled = settle_round(
         np.array(weights),
-        None if previous is None else np.array(previous),
+        [np.array(row) for row in earlier],
         [np.array(delta) for delta in deltas],
         [(weight, None if delta is None else np.array(delta)) for weight, delta in updates],
         Judges(losses[0], losses[1], losses[2], 16, None, 99),
     )
-    end, scale, update_scale, credits, base = settle_plainly(weights, previous, deltas, updates, losses)
+    end, scales, credits, base = settle_plainly(weights, earlier, deltas, updates, losses)
     assert np.frombuffer(settled.weights, "<i8").tolist() == end
-    assert (settled.scale, settled.update_scale) == (scale, update_scale)
+    assert [settled.scale, settled.momentum_scale, settled.update_scale] == scales
     assert (list(settled.credits), settled.credit_base) == (credits, base)
-    if update_scale:
+    if settled.update_scale:
         assert settled.loss_after == min(settled.update_losses) == losses[1](end)
         assert base - sum(credit for credit in credits if credit is not None) == losses[2](end)
 
@@ -163,9 +173,11 @@ class Market:
     def train(self, number: int, start: bytes = PROBLEM.weights) -> bytes:
         return self.engine.run(self.problem.task, start, hashlib.sha256(bytes([number])).digest()).delta
 
-    def settle(self, deltas: list[bytes], updates: Sequence[Update], previous: bytes = b"") -> Settled:
+    def settle(
+        self, deltas: list[bytes], updates: Sequence[Update], earlier: Sequence[bytes] = ()
+    ) -> Settled:
         task, weights = self.problem.task, self.problem.weights
-        return self.engine.settle(task, weights, deltas, SEEDS, previous, updates)
+        return self.engine.settle(task, weights, deltas, SEEDS, earlier, updates)
 
     def evaluate(self, weights: bytes, split: Literal["judge", "train"] = "judge") -> int:
         return self.engine.evaluate(self.problem.task, weights, split)[0]
@@ -232,15 +244,38 @@ def test_copier_of_the_tickets_mean_earns_nothing_worth_it(market: Market, bits:
 
 
 def test_exact_copies_earn_nothing_at_all() -> None:
-    """Of the tickets' mean, and of the last step."""
-    start, previous, ticket = np.zeros(3, np.int64), np.array([-600, 0, 0]), np.array([0, 800, 0])
-    loss = make_loss([1000, 1000, 1000])
+    """Of the tickets' mean, of any of the last four steps and of what these add up to, however long."""
+    ticket, honest = np.array([0, 800, 0, 0, 0, 0]), np.array([0, 0, 0, 0, 0, 500])
+    steps = [
+        np.array(row)
+        for row in ([600, 0, 0, 0, 0, 0], [0, 0, 9, 0, 0, 0], [3, 0, 0, 7, 0, 0], [0, 0, 0, 0, 8, 0])
+    ]
+    start = np.zeros(6, np.int64)
+    earlier = [-sum(steps[: number + 1], start) for number in range(4)]
+    loss = make_loss([1000] * 6)
     judges = Judges(loss, loss, loss, 16, None, 99)
-    honest = np.array([0, 0, 500])
-    updates = [(1, 7 * ticket), (1, start - previous), (2, honest + ticket), (1, -ticket)]
-    settled = settle_round(start, previous, [ticket], updates, judges)
-    assert [settled.credits[i] for i in (0, 1, 3)] == [0, 0, 0]
-    assert settle_round(start, previous, [ticket], updates[2:3], judges).credits[0] == 10**6
+    copies = [7 * ticket, -ticket, *steps, 16 * steps[2], steps[1] - 3 * steps[3], start - earlier[-1]]
+    settled = settle_round(start, earlier, [ticket], [(1, copy) for copy in copies] + [(9, honest)], judges)
+    assert settled.credits[:-1] == (0,) * len(copies)
+    assert settle_round(start, earlier, [ticket], [(2, honest + ticket)], judges).credits[0] == 10**6
+
+
+def test_momentum_is_tried_for_nothing() -> None:
+    """Without an update, and without a ticket."""
+    start, old, oldest = np.zeros(2, np.int64), np.array([-30, -20]), np.array([-100, -20])
+    loss = make_loss([50, 10])
+    settled = settle_round(start, [old, oldest], [], [], Judges(loss, loss, loss, 16, None, 99))
+    assert (settled.scale, settled.momentum_scale, settled.update_scale) == ("", "1/2", "")
+    assert np.frombuffer(settled.weights, "<i8").tolist() == [50, 10]
+    assert (settled.loss_before, settled.loss_after, settled.sample_count) == (2600, 0, 16)
+    assert settled.momentum_losses[-1] == 2600
+
+
+def test_momentum_that_raises_the_loss_is_left() -> None:
+    start = np.array([50, 10])
+    loss = make_loss([50, 10])
+    settled = settle_round(start, [np.zeros(2, np.int64)], [], [], Judges(loss, loss, loss, 16, None, 99))
+    assert (settled.momentum_scale, np.frombuffer(settled.weights, "<i8").tolist()) == ("0", [50, 10])
 
 
 def test_update_that_helps_nobody_moves_nothing(market: Market) -> None:
@@ -315,18 +350,23 @@ def test_round_without_anything_valid_looks_at_nothing(market: Market) -> None:
 def test_last_step_is_taken_out(market: Market) -> None:
     """A copy of the last step alone is a delta of its rounding."""
     step = read(market.train(1))
-    previous = (read(PROBLEM.weights) - step).astype("<i8").tobytes()
+    earlier = [(read(PROBLEM.weights) - step).astype("<i8").tobytes()]
     update = market.add(encode(step))
     paid = market.settle([], [update]).credits[0]
-    copied = market.settle([], [update], previous).credits[0]
+    copied = market.settle([], [update], earlier).credits[0]
     assert paid is not None
     assert copied is not None
     assert paid > 100 * abs(copied)
 
 
-def test_previous_that_is_the_same_changes_nothing(market: Market) -> None:
+def test_earlier_weights_that_are_the_same_change_nothing(market: Market) -> None:
+    """But a search along nothing, which stays where it is."""
     updates = [market.add(encode(market.train(1)))]
-    assert market.settle([], updates, PROBLEM.weights) == market.settle([], updates)
+    still = market.settle([], updates, [PROBLEM.weights])
+    assert still.momentum_scale == "0"
+    assert replace(still, momentum_scale="", momentum_losses=(), loss_before=0) == replace(
+        market.settle([], updates), loss_before=0
+    )
 
 
 def test_each_sample_has_its_seed() -> None:
@@ -386,10 +426,13 @@ def test_full_round_of_large_weights_settles() -> None:
     assert len(settled[0].credits) == 64
 
 
-@pytest.mark.parametrize("previous", [b"", bytes(3)])
-def test_previous_weights_have_the_size_of_weights(market: Market, previous: bytes) -> None:
-    if previous:
-        with pytest.raises(BadInput, match="weights"):
-            market.settle([], [], previous)
-    else:
-        market.settle([], [], previous)
+@pytest.mark.parametrize("earlier", [[b""], [bytes(3)], [PROBLEM.weights, bytes(3)]])
+def test_earlier_weights_of_another_size_are_refused(market: Market, earlier: list[bytes]) -> None:
+    with pytest.raises(BadInput, match="weights"):
+        market.settle([], [], earlier)
+
+
+def test_more_than_four_earlier_weights_are_refused(market: Market) -> None:
+    market.settle([], [], [PROBLEM.weights] * 4)
+    with pytest.raises(BadInput, match="at most 4"):
+        market.settle([], [], [PROBLEM.weights] * 5)

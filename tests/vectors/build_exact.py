@@ -217,7 +217,7 @@ def _settlement(name: str, path: str) -> Json:
 
 
 def build_updates(name: str, path: str) -> Json:
-    """Settlements of a round with tickets, a last step and updates of unequal weight, one of them void; and of one
+    """Settlements of a round with tickets, earlier steps and updates of unequal weight, one of them void; and of one
     with two updates alone."""
     problem = PROBLEMS[name]()
     blobs = {problem.task.data_cid: problem.blob}
@@ -231,18 +231,17 @@ def build_updates(name: str, path: str) -> Json:
     payloads.insert(2, payloads[0][:-1])
     blobs |= {compute_cid(payload): payload for payload in payloads}
     updates = [Update(compute_cid(p), len(p), w) for p, w in zip(payloads, (1, 7, 2, 3), strict=True)]
-    previous = engine.inspect(problem.task).weights
-    if previous == problem.weights:
-        previous = engine.settle(problem.task, previous, runs[:1], SAMPLE_SEEDS).weights
+    first = engine.inspect(problem.task).weights
+    earlier = [engine.settle(problem.task, first, runs[i : i + 1], SAMPLE_SEEDS).weights for i in range(2)]
     settle = partial(engine.settle, problem.task, problem.weights)
     return {
         "task": name,
         "run_seeds": [(bytes([i]) * 32).hex() for i in range(3)],
         "sample_seeds": [seed.hex() for seed in SAMPLE_SEEDS],
-        "previous": previous.hex(),
+        "earlier": [weights.hex() for weights in earlier],
         "updates": [{"payload": p.hex(), "weight": u.weight} for p, u in zip(payloads, updates, strict=True)],
-        "settled": _describe(settle(runs[:3], SAMPLE_SEEDS, previous, updates)),
-        "first_two_alone": _describe(settle([], SAMPLE_SEEDS, b"", updates[:2])),
+        "settled": _describe(settle(runs[:3], SAMPLE_SEEDS, earlier, updates)),
+        "first_two_alone": _describe(settle([], SAMPLE_SEEDS, (), updates[:2])),
     }
 
 
@@ -256,6 +255,8 @@ def _describe(settled: Settled) -> Json:
         "split_count": settled.split_count,
         "loss_before": str(settled.loss_before),
         "loss_after": str(settled.loss_after),
+        "momentum_scale": settled.momentum_scale,
+        "momentum_losses": [str(loss) for loss in settled.momentum_losses],
         "update_scale": settled.update_scale,
         "update_losses": [str(loss) for loss in settled.update_losses],
         "credits": [None if credit is None else str(credit) for credit in settled.credits],

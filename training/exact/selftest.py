@@ -28,7 +28,7 @@ NO_BLOBS: Mapping[bytes, bytes] = {}
 HEARTBEAT_DIGEST = "7b5eb5967ac34ee5"
 ATTENTION_DIGEST = "80df7e3e77129503"
 SOFTMAX_DIGEST = "04be3a24deb3f44f"
-UPDATE_DIGEST = "23779d8e6cf61d59"
+UPDATE_DIGEST = "7d0483f47fed9546"
 PREDICTIONS_DIGEST = "0dfb9baf4d700a34"
 EXP_DIGEST = "6b7ae108d16f0363"
 
@@ -242,7 +242,7 @@ def run_predictions(path: Path) -> str:
 
 
 def run_update(path: Path) -> str:
-    """A settlement with a ticket, a long last step and an update, whose payload is the signs of a run's delta."""
+    """A settlement with a ticket, two long steps and an update, whose payload is the signs of a run's delta."""
     blobs: dict[bytes, bytes] = {}
     engine, task, previous = _make_attention(path, blobs)
     weights = engine.inspect(task).weights
@@ -250,8 +250,10 @@ def run_update(path: Path) -> str:
     payload = _make_payload(np.frombuffer(other.delta, "<i8"))
     update = Update(compute_cid(payload), len(payload), 3)
     blobs[update.payload_cid] = payload
-    settled = engine.settle(task, weights, [run.delta], (SEED,) * 3, previous, [update])
-    figures = settled.losses, settled.update_losses, settled.credits, settled.credit_base
+    oldest = engine.settle(task, previous, [run.delta], (SEED,) * 3).weights
+    settled = engine.settle(task, weights, [run.delta], (SEED,) * 3, [previous, oldest], [update])
+    losses = settled.losses, settled.momentum_losses, settled.update_losses
+    figures = *losses, settled.credits, settled.credit_base
     return _summarise(run, settled.weights, repr(figures).encode())
 
 

@@ -45,7 +45,8 @@ BLOCK_FIELDS = words(
     "height hash time_ms miner job title runs_estimate transactions target loss_before loss_after"
 )
 POINT_FIELDS = words(
-    "height round version loss_before loss_after loss scale tickets updates update_scale paid weights_cid block"
+    "height round version loss_before loss_after loss scale tickets updates momentum_scale update_scale paid"
+    " weights_cid block"
 )
 STATUS_FIELDS = words(
     "name chain chain_id version peer_id addresses api head genesis state sync peers mining updates worker mempool"
