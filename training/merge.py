@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from training.errors import BadInput, PayloadRefused
-from training.exact.integers import MAX_TOTAL_WEIGHT, Delta, Integers
+from training.exact.integers import MAX_TOTAL_WEIGHT, Delta, Direction, Integers, make_direction
 from training.hashing import compute_cid
 from training.payload import decode_payload
 from training.settlement import (
@@ -166,16 +166,18 @@ def _search_momentum(
     return search_line(start, weights - earlier[-1], judges.known) if earlier else skip_search(start)
 
 
-def find_known_steps(mean: Integers | None, weights: Integers, earlier: Sequence[Integers]) -> list[Integers]:
+def find_known_steps(
+    mean: Integers | None, weights: Integers, earlier: Sequence[Integers]
+) -> list[Direction]:
     """What anybody can know without training: the tickets' mean and the last steps, the newest first, each without
     those before it."""
-    known = [] if mean is None else [mean]
+    known = [] if mean is None else [make_direction(mean)]
     for after, before in pairwise([weights, *earlier]):
-        known.append(take_out_all(after - before, known))
+        known.append(make_direction(take_out_all(after - before, known)))
     return known
 
 
-def _project(delta: Integers | None, steps: Sequence[Integers]) -> Delta | None:
+def _project(delta: Integers | None, steps: Sequence[Direction]) -> Delta | None:
     """What an update adds to the known steps; as int32, because a round may have 64 updates of 8 MiB."""
     return None if delta is None else take_out_all(delta, steps).astype(np.int32)
 

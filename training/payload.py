@@ -129,18 +129,31 @@ def _read_rows(raw: Bytes, rows: _Rows) -> Integers:
 
 def _dequantise(codes: Integers, steps: Integers, bits: int) -> Integers:
     levels = 2 * codes - ((1 << bits) - 1)
-    values: Integers = np.clip(levels * steps, -DELTA_LIMIT, DELTA_LIMIT)  # within 2^35 before
-    return values
+    values: Integers = levels * steps  # within 2^35
+    if int(steps.max(initial=0)) << bits <= DELTA_LIMIT:
+        return values
+    return np.clip(values, -DELTA_LIMIT, DELTA_LIMIT)
 
 
 def _unpack(field: str, packed: Bytes, count: int, width: int) -> Words:
     """`count` integers of `width` bits from every row, least significant bits first: [rows, count]."""
-    flat = np.unpackbits(packed, axis=1, bitorder="little")
-    if flat[:, count * width :].any():
+    filled = count * width % 8
+    if filled and (packed[:, -1] >> filled).any():
         raise PayloadRefused(field, "zeros expected where the last byte is filled")
-    wide = np.zeros((len(packed), count, WORD_BITS), np.uint8)
-    wide[:, :, :width] = flat[:, : count * width].reshape(-1, count, width)
-    return np.packbits(wide, axis=2, bitorder="little").view("<u2")[:, :, 0]
+    if width == NUMBER_BITS:
+        return _unpack_triples(packed)[:, :count]
+    mask = (1 << width) - 1
+    parts = [(packed >> shift) & mask for shift in range(0, 8, width)]
+    return np.stack(parts, axis=2).reshape(len(packed), -1)[:, :count]
+
+
+def _unpack_triples(packed: Bytes) -> NDArray[np.uint16]:
+    """Two numbers of 12 bits from every three bytes; a last one alone lies in two."""
+    padding = np.zeros((len(packed), -packed.shape[1] % 3), np.uint8)
+    triples = np.concatenate([packed, padding], axis=1).reshape(len(packed), -1, 3).astype(np.uint16)
+    first = triples[:, :, 0] | (triples[:, :, 1] & 15) << 8
+    second = triples[:, :, 1] >> 4 | triples[:, :, 2] << 4
+    return np.stack([first, second], axis=2).reshape(len(packed), -1)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------

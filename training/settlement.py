@@ -8,6 +8,7 @@ import numpy as np
 from training.exact.grids import MASTER
 from training.exact.integers import (
     Delta,
+    Direction,
     Integers,
     accumulate,
     compute_clip_factors,
@@ -92,8 +93,8 @@ def skip_search(weights: Integers) -> LineSearch:
     return LineSearch(weights, NOT_MADE, ())
 
 
-def take_out_all(delta: Integers, steps: Sequence[Integers]) -> Integers:
+def take_out_all(delta: Integers, directions: Sequence[Direction]) -> Integers:
     """What is left of a delta when known steps are taken out of it, one after the other."""
-    for step in steps:
-        delta = take_out(delta, step)
+    for direction in directions:
+        delta = take_out(delta, direction)
     return delta

@@ -21,7 +21,7 @@ from node.work import task_of
 from training.engine import Engine, Task
 from training.exact.counter import draw_sample, open_stream
 from training.exact.grids import DATA, MASTER
-from training.exact.integers import Integers
+from training.exact.integers import Direction, Integers
 from training.hashing import compute_cid, compute_tagged_hash
 from training.merge import STEPS_KNOWN, Update, find_known_steps
 from training.objectives.base import Batch, Objective, split_weights
@@ -148,7 +148,7 @@ def run_ticket(subject: Subject, number: int) -> bytes:
 # --- judging ----------------------------------------------------------------------------------------------------------
 
 
-def make_steps(tickets: Sequence[bytes]) -> list[Integers]:
+def make_steps(tickets: Sequence[bytes]) -> list[Direction]:
     """What a settlement takes out: five known steps, here tickets' deltas, each without those before it."""
     deltas = [np.frombuffer(delta, "<i8").astype(np.int64) for delta in tickets]
     mean, *steps = (deltas[number % len(deltas)] * (1 + number) for number in range(STEPS_KNOWN + 1))

@@ -15,6 +15,7 @@ from training.exact.integers import (
     compute_dot,
     compute_squared_norm,
     find_lower_median,
+    make_direction,
     round_quotient,
     shrink,
     take_out,
@@ -120,7 +121,7 @@ pairs = st.integers(1, 9).flatmap(
 @given(pairs)
 def test_projection_is_that_of_fractions(pair: tuple[list[int], list[int]]) -> None:
     a, b = pair
-    assert take_out(np.array(a), np.array(b)).tolist() == take_out_by_fractions(a, b)
+    assert take_out(np.array(a), make_direction(np.array(b))).tolist() == take_out_by_fractions(a, b)
 
 
 LARGE = 2**16  # entries; large enough for all sums to leave int64
@@ -144,7 +145,7 @@ ONE = np.eye(1, LARGE, dtype=np.int64)[0]
     ],
 )
 def test_projection_is_that_of_fractions_at_the_limits(a: Integers, b: Integers) -> None:
-    assert take_out(a, b).tolist() == take_out_by_fractions(a.tolist(), b.tolist())
+    assert take_out(a, make_direction(b)).tolist() == take_out_by_fractions(a.tolist(), b.tolist())
 
 
 def test_projection_of_the_largest_vectors_does_not_overflow() -> None:
@@ -155,7 +156,7 @@ def test_projection_of_the_largest_vectors_does_not_overflow() -> None:
     # b with one large and many small entries, a along the small ones: alpha is large and meets the large entry
     b = np.concatenate([np.array([2**10]), np.ones(LARGE, np.int64)])
     a = np.full(LARGE + 1, DELTA_LIMIT, np.int64)
-    assert take_out(a, b).tolist() == take_out_by_fractions(a.tolist(), b.tolist())
+    assert take_out(a, make_direction(b)).tolist() == take_out_by_fractions(a.tolist(), b.tolist())
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -179,19 +180,19 @@ def test_quotient_rounds_half_to_even(numerator: int, denominator: int) -> None:
 def test_what_is_left_has_no_part_along_what_was_taken_out(pair: tuple[list[int], list[int]]) -> None:
     """But for rounding, half a unit an entry and half of alpha's unit, and what was clipped."""
     a, b = np.array(pair[0]), np.array(pair[1])
-    left = take_out(a, b)
+    left = take_out(a, make_direction(b))
     if (np.abs(left) < DELTA_LIMIT).all():
         rounding = sum(abs(y) for y in pair[1]) / 2 + compute_squared_norm(b) / 2**21
         assert abs(compute_dot(left, b)) <= rounding + 1
 
 
 def test_taking_out_itself_leaves_nothing() -> None:
-    assert not take_out(FULL, FULL).any()
-    assert not take_out(-3 * ONE, ONE).any()
+    assert not take_out(FULL, make_direction(FULL)).any()
+    assert not take_out(-3 * ONE, make_direction(ONE)).any()
 
 
 def test_taking_out_nothing_changes_nothing() -> None:
-    assert (take_out(FULL, 0 * ONE) == FULL).all()
+    assert (take_out(FULL, make_direction(0 * ONE)) == FULL).all()
 
 
 def test_zero_deltas_stay_zero() -> None:

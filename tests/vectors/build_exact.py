@@ -173,7 +173,14 @@ def _take_out() -> list[Json]:
         ([largest, 0, 0, 0], [largest, -largest, largest, -1]),
         ([123456789, -98765432, 11, -268435455], [-99999999, 268435455, -77, 13]),
     ]
-    return [{"a": a, "b": b, "left": integers.take_out(np.array(a), np.array(b)).tolist()} for a, b in pairs]
+    return [
+        {
+            "a": a,
+            "b": b,
+            "left": integers.take_out(np.array(a), integers.make_direction(np.array(b))).tolist(),
+        }
+        for a, b in pairs
+    ]
 
 
 def _task(name: str, path: str) -> Json:

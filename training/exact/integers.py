@@ -5,6 +5,7 @@ A delta has |x| <= 2^28 (DELTA_LIMIT) and at most 2^26 entries. Source: docs/pro
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import isqrt
 from typing import Any
 
@@ -19,17 +20,18 @@ FACTOR_ONE = 1 << FACTOR_BITS
 DELTA_LIMIT = 1 << 28  # a difference of two master weights is below this
 MAX_TOTAL_WEIGHT = 1 << 30  # with it, weighted sums of deltas stay within 2^58
 SPLIT_BITS = 28
+PART = 1 << 14  # entries at a time
 
 
 def shift_half_even(x: Integers, bits: int) -> Integers:
     """x / 2^bits, half to even, for |x| < 2^62."""
     if bits == 0:
         return x
-    down = x >> bits  # rounds towards minus infinity
-    rest = x & ((1 << bits) - 1)
-    half = 1 << (bits - 1)
-    up: Integers = down + ((rest > half) | ((rest == half) & ((down & 1) == 1)))
-    return up
+    odd = (x >> bits) & 1  # whether x rounded towards minus infinity is: then half goes up
+    odd += x
+    odd += (1 << (bits - 1)) - 1
+    odd >>= bits
+    return odd
 
 
 def divide_half_even(x: Integers, divisor: int) -> Integers:
@@ -52,10 +54,18 @@ def round_quotient(numerator: int, denominator: int) -> int:
 
 def compute_dot(a: Integers, b: Integers) -> int:
     """The sum of products as a Python integer, for |a|, |b| <= 2^28 and at most 2^30 entries."""
-    products = a * b  # within 2^56
-    high = int((products >> SPLIT_BITS).sum())
-    low = int((products & ((1 << SPLIT_BITS) - 1)).sum())
-    return (high << SPLIT_BITS) + low
+    total = 0
+    for part in _cut(len(a)):
+        products = a[part] * b[part]  # within 2^56
+        low = int((products & ((1 << SPLIT_BITS) - 1)).sum())
+        products >>= SPLIT_BITS
+        total += (int(products.sum()) << SPLIT_BITS) + low
+    return total
+
+
+def _cut(count: int) -> Iterator[slice]:
+    """Parts whose intermediate results stay in the cache."""
+    return (slice(first, first + PART) for first in range(0, count, PART))
 
 
 def compute_squared_norm(x: Integers) -> int:
@@ -63,17 +73,33 @@ def compute_squared_norm(x: Integers) -> int:
     return compute_dot(x, x)
 
 
-def take_out(a: Integers, b: Integers) -> Integers:
-    """What is left of a without its part along b, clipped to +-2^28; a itself where b is zero.
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """Something to be taken out of many deltas, with its squared norm."""
+
+    entries: Integers
+    squared_norm: int
+
+
+def make_direction(entries: Integers) -> Direction:
+    return Direction(entries, compute_squared_norm(entries))
+
+
+def take_out(a: Integers, direction: Direction) -> Integers:
+    """What is left of a without its part along b, the direction, clipped to +-2^28; a itself where b is zero.
 
     Nothing overflows: |a . b| <= |a| |b|, so every |alpha b_j| is at most 2^20 |a| plus half a |b_j| for alpha's
     rounding, below 2^20 * 2^28 * 2^13 + 2^27 < 2^62 with 2^26 entries; and |alpha| <= 2^61, as |b| >= 1.
     """
-    norm = compute_squared_norm(b)
+    b, norm = direction.entries, direction.squared_norm
     if norm == 0:
         return a
     alpha = round_quotient(compute_dot(a, b) << FACTOR_BITS, norm)
-    left: Integers = np.clip(a - shift_half_even(alpha * b, FACTOR_BITS), -DELTA_LIMIT, DELTA_LIMIT)
+    left = np.empty_like(a)
+    for part in _cut(len(a)):
+        rest = a[part] - shift_half_even(alpha * b[part], FACTOR_BITS)
+        np.maximum(rest, -DELTA_LIMIT, out=rest)  # np.clip takes longer to begin than to do it
+        np.minimum(rest, DELTA_LIMIT, out=left[part])
     return left
 
 
