@@ -1,9 +1,9 @@
-"""What judging an update costs: of examples/digits.toml, against the training that made it, one thread.
+"""What judging an update costs against the training that made it: attention, regression, a million parameters.
 
-An update is 40 Adam steps of 256 samples in native float32 (torch, autograd), rounded to 4 bits an entry. Verifying it
-is reading its payload, taking the known steps (the tickets' mean and the last four) out of it, and the one look at the
-loss that its credit takes. What it adds to a settlement is measured as the difference between settlements with 17
-updates and with one.
+One thread. An update is 40 Adam steps of 256 samples in native float32 (torch, autograd), or what the node's trainer
+computes by default, rounded to 4 bits an entry. Verifying it is reading its payload, taking the known steps (the
+tickets' mean and the last four) out of it, and the one look at the loss that its credit takes. What it adds to a
+settlement is measured as the difference between settlements with 17 updates and with one.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from functools import partial
 
 import numpy as np
 import torch
-from figures import Report, Work, divide, finish, parse_options
-from ticket import make_digits
+from figures import ROOT, Report, Work, divide, finish, parse_options
 
-from node.work import task_of
+from ledger.genesis import local_genesis
+from training.blob import BlobTensor, encode_blob
 from training.engine import Engine, Task
 from training.exact.counter import draw_sample, open_stream
 from training.exact.grids import DATA, MASTER
 from training.exact.integers import Direction, Integers
 from training.hashing import compute_cid, compute_tagged_hash
+from training.jobs import load_job_file, prepare
+from training.local import LocalSettings, LocalWork, train_update
 from training.merge import STEPS_KNOWN, Update, find_known_steps
 from training.objectives.base import Batch, Objective, split_weights
-from training.objectives.registry import get_objective
 from training.payload import decode_payload, encode_payload
 from training.settlement import take_out_all
 from training.splits import Split, parse_dataset
@@ -34,13 +35,18 @@ ROUNDS = 11
 STEPS, BATCH, RATE = 40, 256, 2e-3
 KEPT, BITS = 4096, 4
 MORE_UPDATES = 16
+DIFFERENT = 2  # updates that are trained; the others are these again
 TICKETS = 6
+VERIFY_AIM = 0.5  # percent
+MILLION_INPUTS, MILLION_OUTPUTS = 1024, 1000
+MILLION_SAMPLES, MILLION_SAMPLE, MILLION_ROUNDS = (256, 64), 64, 3
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """The job as an engine and as native code see it."""
 
+    label: str
     engine: Engine
     blobs: dict[bytes, bytes]
     task: Task
@@ -48,40 +54,78 @@ class Subject:
     train: Split
     weights: Integers
     seed: bytes
+    rounds: int
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options("settle", __doc__, arguments)
     torch.set_num_threads(1)
     report = Report("settle", options.seed, options.quick)
-    measure(report, make_subject(options.seed))
+    for make in (make_attention, make_regression, make_million):
+        measure(report, make(options.seed))
     report.notes.append(
-        f"{STEPS} Adam steps of {BATCH} samples in float32 with torch's autograd; payloads of {BITS} bits an entry."
-        " Verifying: decode, take two steps out, one loss of the judging sample. A settlement's own two line searches"
-        " are shared by all updates of its round."
+        f"Adam: {STEPS} steps of {BATCH} samples in float32 with torch's autograd. Solver: what the node's trainer does"
+        f" by default. Payloads of {BITS} bits an entry. Verifying: decode, take the known steps out, one loss of the"
+        " sample."
+        " A settlement's own three line searches are shared by all updates of its round."
     )
     finish(report, options)
 
 
-def make_subject(seed: str) -> Subject:
-    digits = make_digits()
-    assert digits.spec is not None  # the digits are a job
-    task = task_of(digits.spec)
-    blobs = {task.data_cid: digits.blob}
-    objective = get_objective(task.objective, task.params)
-    train = parse_dataset(digits.blob, objective.layout).train
-    weights = np.frombuffer(digits.weights, "<i8").astype(np.int64)
+def make_attention(seed: str) -> Subject:
+    return read_example("attention (digits)", "digits.toml", seed, ROUNDS)
+
+
+def make_regression(seed: str) -> Subject:
+    return read_example("regression (breast cancer)", "breast_cancer.toml", seed, ROUNDS)
+
+
+def read_example(label: str, name: str, seed: str, rounds: int) -> Subject:
+    job = prepare(load_job_file(ROOT / "examples" / name), local_genesis("bench").params.sidecar_limit)
+    task = Task(**{key: getattr(job.spec, key) for key in Task.__dataclass_fields__})
+    return open_subject(label, task, job.blob, seed, rounds)
+
+
+def make_million(seed: str) -> Subject:
+    """Softmax regression of 1,024 inputs on 1,000 outputs, samples drawn from a linear teacher."""
+    rng = np.random.default_rng(list(seed.encode()))
+    inputs = rng.integers(-4096, 4097, (sum(MILLION_SAMPLES), MILLION_INPUTS)).astype("<i2")
+    classes = (inputs @ rng.normal(size=(MILLION_INPUTS, MILLION_OUTPUTS))).argmax(1)
+    targets = np.eye(MILLION_OUTPUTS, dtype="<i2")[classes]
+    tensors, first = [], 0
+    for name, count in zip(("train", "judge"), MILLION_SAMPLES, strict=True):
+        rows = slice(first, first + count)
+        tensors += [
+            BlobTensor(f"{name}.inputs", DATA.f, inputs[rows]),
+            BlobTensor(f"{name}.targets", 0, targets[rows]),
+        ]
+        first += count
+    blob = encode_blob(tensors)
+    task = Task(
+        objective="softmax_regression", params=(MILLION_INPUTS, MILLION_OUTPUTS, 0, 0), data_cid=compute_cid(blob),
+        data_size=len(blob), init_seed=bytes(32), steps=2, shard=16, rates=((1, 9),), sample=MILLION_SAMPLE,
+    )  # fmt: skip
+    return open_subject("a million parameters", task, blob, seed, MILLION_ROUNDS)
+
+
+def open_subject(label: str, task: Task, blob: bytes, seed: str, rounds: int) -> Subject:
+    blobs = {task.data_cid: blob}
+    engine = Engine(blobs.__getitem__)
+    objective, data = engine.get_dataset(task)
+    weights = np.frombuffer(engine.inspect(task).weights, "<i8").astype(np.int64)
     start = compute_tagged_hash("bench", seed.encode())
-    return Subject(Engine(blobs.__getitem__), blobs, task, objective, train, weights, start)
+    return Subject(label, engine, blobs, task, objective, data.train, weights, start, rounds)
 
 
 def measure(report: Report, subject: Subject) -> None:
-    batches = [draw_batches(subject, number) for number in range(1 + MORE_UPDATES)]
-    payloads = [encode_payload(train_update(subject, drawn), KEPT, BITS) for drawn in batches]
+    batches = [draw_batches(subject, number) for number in range(DIFFERENT)]
+    payloads = [encode_payload(train_by_adam(subject, drawn), KEPT, BITS) for drawn in batches]
+    payloads = [payloads[number % DIFFERENT] for number in range(1 + MORE_UPDATES)]
     tickets = [run_ticket(subject, number) for number in range(TICKETS)]
     times = report.time(
         {
-            "train": partial(train_update, subject, batches[0]),
+            "adam": partial(train_by_adam, subject, batches[0]),
+            "solver": partial(train_by_solver, subject),
             "decode": partial(decode_payload, payloads[0], len(subject.weights)),
             "project": make_projection(subject, payloads[0], tickets),
             "look": make_look(subject),
@@ -89,31 +133,40 @@ def measure(report: Report, subject: Subject) -> None:
             "one": make_settlement(subject, tickets, payloads[:1]),
             "many": make_settlement(subject, tickets, payloads),
         },
-        ROUNDS,
+        subject.rounds,
     )
     for name, label in (
-        ("train", "training an update, native"),
+        ("adam", "training an update by Adam"),
+        ("solver", "training an update by the default solver"),
         ("verify", "verifying an update"),
         ("decode", "of it decoding"),
-        ("project", "of it taking two steps out"),
-        ("look", "of it one loss of the judging sample"),
+        ("project", "of it taking the known steps out"),
+        ("look", "of it one loss of the sample"),
         ("one", f"settlement of {TICKETS} tickets and an update"),
         ("many", f"settlement of {TICKETS} tickets and {1 + MORE_UPDATES} updates"),
     ):
-        report.add(f"digits: {label}", [seconds * 1e3 for seconds in times[name]], "ms")
+        report.add(f"{subject.label}: {label}", [seconds * 1e3 for seconds in times[name]], "ms")
     added = [(many - one) / MORE_UPDATES for many, one in zip(times["many"], times["one"], strict=True)]
-    report.add(
-        "digits: what one more update adds to a settlement", [seconds * 1e3 for seconds in added], "ms"
-    )
-    report.add("digits: training / verifying", divide(times["train"], times["verify"]), "x")
-    report.add("digits: training / what it adds to a settlement", divide(times["train"], added), "x")
-    report.add_one("digits: size of the payload", len(payloads[0]), "bytes")
+    what = "what one more update adds to a settlement"
+    report.add(f"{subject.label}: {what}", [seconds * 1e3 for seconds in added], "ms")
+    for name, label in (("adam", "Adam"), ("solver", "default solver")):
+        share = [100 * ratio for ratio in divide(times["verify"], times[name])]
+        report.add(f"{subject.label}: verifying / training by {label}", share, "%", at_most=VERIFY_AIM)
+    report.add_one(f"{subject.label}: parameters", len(subject.weights), "")
+    report.add_one(f"{subject.label}: size of the payload", len(payloads[0]), "bytes")
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def train_update(subject: Subject, batches: Sequence[Batch]) -> Integers:
+def train_by_solver(subject: Subject) -> object:
+    """What the node's trainer computes, from the job's initial weights."""
+    weights = subject.weights.astype("<i8").tobytes()
+    work = LocalWork(subject.objective, subject.train, weights)
+    return train_update(work, LocalSettings(), subject.seed, lambda: False)
+
+
+def train_by_adam(subject: Subject, batches: Sequence[Batch]) -> Integers:
     """The delta of an update in master units, from the job's initial weights; batches in units of one."""
     start = torch.from_numpy(subject.weights).double()
     units = split_weights(subject.objective, (start * 2.0**-MASTER.f).float())
@@ -134,7 +187,7 @@ def draw_batches(subject: Subject, number: int) -> list[Batch]:
 
 def draw_batch(subject: Subject, number: int, step: int) -> Batch:
     stream = open_stream(subject.seed, f"batch/{number}/{step}")
-    indices = np.array(draw_sample(stream, subject.train.count, BATCH), np.int64)
+    indices = np.array(draw_sample(stream, subject.train.count, min(BATCH, subject.train.count)), np.int64)
     exact = subject.objective.make_batch(subject.train, indices)
     scale = 2.0**-DATA.f
     return Batch(*((tensor * scale).float() for tensor in (exact.inputs, exact.targets, exact.keys)))
