@@ -29,7 +29,6 @@ from ledger.blocks import (
     decode_header,
     verify_header_signature,
 )
-from ledger.difficulty import next_target, threshold
 from ledger.errors import (
     DamagedData,
     InvalidBlock,
@@ -39,13 +38,14 @@ from ledger.errors import (
     UnknownParent,
 )
 from ledger.genesis import Genesis
+from ledger.headers import check_follows
 from ledger.history import SettlementRecord, decode_settlement
 from ledger.index import BlockIndex, Entry
 from ledger.params import ChainParams
 from ledger.records import JOB, JobRecord, decode_job
 from ledger.rules import Ancestor, Rules
 from ledger.sidecars import list_sidecars
-from ledger.state import Overlay, State, check_supply
+from ledger.state import Changes, Overlay, State, check_supply
 from ledger.storage import BlockRow, Storage
 from ledger.tickets import check_ticket
 from ledger.transition import apply_block, genesis_state
@@ -164,16 +164,7 @@ class Chain:
             raise UnknownParent(f"parent {work.parent.hex()} of height {work.height} is not known")
         if parent.invalid:
             raise InvalidHeader(f"parent {work.parent.hex()} is invalid")
-        if work.height != parent.height + 1:
-            raise InvalidHeader(f"height: expected {parent.height + 1}, got {work.height}")
-        if work.time_ms <= parent.time_ms:
-            raise InvalidHeader(f"time: expected later than {parent.time_ms}, got {work.time_ms}")
-        target = next_target(self.params, parent.height, parent.time_ms, parent.anchor_time_ms)
-        if work.target != target:
-            raise InvalidHeader(f"target: expected {target:x}, got {work.target:x}")
-        most = threshold(target, self.params.work_max << self.params.work_unit_bits, False, self.params)
-        if header.ticket >= most or header.after >= header.before:
-            raise InvalidHeader("ticket: not under any threshold of this target")
+        check_follows(header, parent, self.params)
         ahead_ms = self.params.future_intervals * self.params.interval_ms
         if work.time_ms > now_ms + ahead_ms:
             raise NotYet(
@@ -215,16 +206,16 @@ class Chain:
 
     def _look_back(self, entry: Entry) -> Overlay:
         """Return the state after a main-chain block: the undo of all later ones laid over the head's."""
-        changes: dict[bytes, bytes | None] = {}
+        changes: Changes = {}
         for height in range(self.head.height, entry.height, -1):
-            changes |= self._load_undo(self.index.main[height]).changes
+            changes |= self.load_changes(self.index.main[height])
         return Overlay(self._state, changes)
 
     def _root_after(self, block_hash: bytes) -> bytes:
         """Return the state root after a main-chain block: the next one's header has it."""
         if block_hash == self.head.hash:
             return self._state.root
-        header, _ = self._load_header(self.index.main[self.index[block_hash].height + 1])
+        header, _ = self.load_header(self.index.main[self.index[block_hash].height + 1])
         return header.work.state_root
 
     # adding blocks
@@ -381,7 +372,8 @@ class Chain:
             raise DamagedData(f"block {block_hash.hex()} is missing")
         return block
 
-    def _load_header(self, block_hash: bytes) -> tuple[Header, bytes]:
+    def load_header(self, block_hash: bytes) -> tuple[Header, bytes]:
+        """Return the header and signature of a block that is kept."""
         row = self._storage.get_signed_header(block_hash)
         if row is None:
             raise DamagedData(f"block {block_hash.hex()} is missing")
@@ -411,7 +403,7 @@ class Chain:
                 break
         found = []
         for block_hash in self.index.main[start + 1 : start + 1 + limit]:
-            found.append(self._load_header(block_hash))
+            found.append(self.load_header(block_hash))
         return found
 
     def is_sidecar(self, cid: bytes) -> bool:
@@ -422,9 +414,13 @@ class Chain:
         """Return (height, position) of a transaction in the main chain."""
         return self._storage.find_transaction(txid)
 
+    def load_changes(self, block_hash: bytes) -> Changes:
+        """Return the entries that a main-chain block changed, as they were before it."""
+        return self._load_undo(block_hash).changes
+
     def load_touched_jobs(self, block_hash: bytes) -> dict[bytes, JobRecord]:
         """Return the jobs that a main-chain block changed, as they were before it."""
-        changes = self._load_undo(block_hash).changes
+        changes = self.load_changes(block_hash)
         return {k[1:]: decode_job(old) for k, old in changes.items() if k[0] == JOB and old is not None}
 
     def list_settlements(self, job_id: bytes) -> list[SettlementRecord]:

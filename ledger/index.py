@@ -21,12 +21,29 @@ class Entry:
     anchor_time_ms: int
     invalid: bool = False
 
+    def follow(self, header: Header) -> Entry:
+        """Return the entry of a child of this block."""
+        work = header.work
+        return Entry(
+            hash=header.hash,
+            parent=self.hash,
+            height=work.height,
+            time_ms=work.time_ms,
+            chain_work=self.chain_work + block_work(work.target),
+            anchor_time_ms=self.anchor_time_ms if self.height >= ANCHOR_HEIGHT else work.time_ms,
+        )
+
+
+def genesis_entry(genesis_hash: bytes) -> Entry:
+    """Return the entry of genesis: no parent, no time, no work."""
+    return Entry(genesis_hash, b"", 0, 0, 0, 0)
+
 
 class BlockIndex:
     """Entries by hash, and the main chain's hashes by height."""
 
     def __init__(self, genesis_hash: bytes) -> None:
-        self.genesis = Entry(genesis_hash, b"", 0, 0, 0, 0)
+        self.genesis = genesis_entry(genesis_hash)
         self._entries = {genesis_hash: self.genesis}
         self.main = [genesis_hash]
 
@@ -45,16 +62,9 @@ class BlockIndex:
 
     def add(self, header: Header, invalid: bool = False) -> Entry:
         """Add a block whose parent is known; a child of an invalid block is invalid."""
-        work, parent = header.work, self._entries[header.work.parent]
-        entry = Entry(
-            hash=header.hash,
-            parent=parent.hash,
-            height=work.height,
-            time_ms=work.time_ms,
-            chain_work=parent.chain_work + block_work(work.target),
-            anchor_time_ms=parent.anchor_time_ms if parent.height >= ANCHOR_HEIGHT else work.time_ms,
-            invalid=invalid or parent.invalid,
-        )
+        parent = self._entries[header.work.parent]
+        entry = parent.follow(header)
+        entry.invalid = invalid or parent.invalid
         self._entries[entry.hash] = entry
         return entry
 

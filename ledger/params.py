@@ -136,6 +136,7 @@ DIVISORS = frozenset(
     {"interval_ms", "half_life_blocks", "round_length", "heartbeat_every", "offslot_divisor"}
     | {"slot_cap_den", "halving_blocks", "work_min_den", "draw_window", "bond_divisor"}
 )
+MOST = {"fixed_target": 1, "work_unit_bits": 64}  # of the others: MAX_AMOUNT
 
 
 def params_by_name(name: str) -> ChainParams:
@@ -174,4 +175,4 @@ def _read_param(name: str, value: Value) -> int | str:
         return text
     if name == "start_target":
         return int.from_bytes(read_bytes(value, name, TARGET_BYTES), "big")
-    return read_uint(value, name, 1 if name in DIVISORS else 0, 1 if name == "fixed_target" else MAX_AMOUNT)
+    return read_uint(value, name, 1 if name in DIVISORS else 0, MOST.get(name, MAX_AMOUNT))

@@ -30,9 +30,14 @@ def drawable(job_id: bytes, record: JobRecord, height: int, params: ChainParams)
     return record.status is JobStatus.LIVE and round_at(job_id, height, params) >= record.first_round
 
 
+def is_heartbeat_slot(height: int, params: ChainParams) -> bool:
+    """Return whether the heartbeat is drawn at a height whatever the state."""
+    return height % params.heartbeat_every == 0
+
+
 def draw_job(state: Overlay, parent_hash: bytes, height: int, params: ChainParams) -> bytes | None:
     """Return the id of the job drawn at a height from the state after its parent, None for the heartbeat."""
-    if height % params.heartbeat_every == 0:
+    if is_heartbeat_slot(height, params):
         return None
     burns = [(i, r.burn) for i, r in state.active_jobs() if drawable(i, r, height, params)]
     total = sum(burn for _, burn in burns)

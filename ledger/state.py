@@ -73,8 +73,12 @@ class State:
                 self._entries[key] = value
             if key[0] == JOB:
                 self._note_job(key[1:], value)
-        self._tree.update({leaf_key(k): None if v is None else hash_value(v) for k, v in changes.items()})
+        self._tree.update(tree_changes(changes))
         return undo
+
+    def copy_tree(self) -> SparseMerkleTree:
+        """Return the tree of now, which later changes do not touch; takes constant time."""
+        return self._tree.copy()
 
     def prove(self, key: bytes) -> StateProof:
         return self._tree.prove(leaf_key(key))
@@ -89,6 +93,11 @@ class State:
 def leaf_key(key: bytes) -> bytes:
     """Return the tree's key of an entry's key (kind and id)."""
     return state_key(key[0], key[1:])
+
+
+def tree_changes(changes: Mapping[bytes, bytes | None]) -> dict[bytes, bytes | None]:
+    """Return changes of entries as those of the tree's leaves."""
+    return {leaf_key(k): None if v is None else hash_value(v) for k, v in changes.items()}
 
 
 class Overlay:

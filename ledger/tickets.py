@@ -14,7 +14,7 @@ from ledger.records import JobRecord
 from ledger.rules import Rules
 from ledger.slots import draw_job
 from ledger.state import Overlay
-from ledger.work import TicketRun, TicketTask
+from ledger.work import TicketRun, TicketTask, WorkVerifier
 
 
 def check_ticket_claim(state: Overlay, header: Header, rules: Rules, factor: int = 1) -> None:
@@ -44,17 +44,30 @@ def _declared_work(state: Overlay, job_id: bytes, rules: Rules) -> int:
 
 def make_ticket_task(state: Overlay, header: Header, rules: Rules) -> TicketTask:
     """Return the run that the header claims, on the state after its parent."""
-    job_id, parent = header.work.job_id, header.work.parent
+    job_id = header.work.job_id
     if job_id == HEARTBEAT:
-        return TicketTask(header.seed, parent, None, b"")
+        return _heartbeat_task(header)
     record = require_job(state, job_id)
     spec = load_spec(record, rules.params)
-    return TicketTask(header.seed, parent, spec, rules.load_weights(record.weights))
+    return TicketTask(header.seed, header.work.parent, spec, rules.load_weights(record.weights))
+
+
+def _heartbeat_task(header: Header) -> TicketTask:
+    return TicketTask(header.seed, header.work.parent, None, b"")
 
 
 def replay_ticket(state: Overlay, header: Header, rules: Rules) -> TicketRun:
     """Run the header's training again; InvalidHeader if a single bit of its result differs."""
-    run = rules.verifier.run(make_ticket_task(state, header, rules))
+    return _replay(make_ticket_task(state, header, rules), header, rules.verifier)
+
+
+def replay_heartbeat(header: Header, verifier: WorkVerifier) -> TicketRun:
+    """Run a heartbeat's training again, for which no state is needed; InvalidHeader as `replay_ticket`."""
+    return _replay(_heartbeat_task(header), header, verifier)
+
+
+def _replay(task: TicketTask, header: Header, verifier: WorkVerifier) -> TicketRun:
+    run = verifier.run(task)
     if (run.digest, run.before, run.after) != (header.digest, header.before, header.after):
         raise InvalidHeader(
             f"replay of height {header.work.height}: expected digest {run.digest.hex()}, losses {run.before} -> "

@@ -18,9 +18,13 @@ from ledger.records import JOB, decode_job
 from ledger.smt import SparseMerkleTree, StateProof
 from ledger.transactions import decode_transaction, verify_signature
 from tests.vectors.build_ledger import FOLDER, build
+from tests.vectors.build_ledger_light import read_proof
 from tests.vectors.build_ledger_state import root_of
 
-NAMES = ("ledger_bytes", "ledger_trees", "ledger_chains", "ledger_records", "ledger_state", "ledger_targets")
+NAMES = (
+    *("ledger_bytes", "ledger_trees", "ledger_chains", "ledger_records"),
+    *("ledger_state", "ledger_light", "ledger_targets"),
+)
 BUILT = build()
 
 
@@ -170,3 +174,21 @@ def test_slot_vectors_follow_from_the_burns() -> None:
             end += min(2**64 * job["burn"] // total, cap)
             expected = expected or (job["job"] if point < end else "")
         assert row["drawn"] == (expected if row["height"] % 4 else "")
+
+
+def test_light_proof_vectors_follow_from_hashes() -> None:
+    for row in _load("ledger_light")["proofs"]:
+        data = bytes.fromhex(row["encoding"])
+        assert read_proof(data) == {name: value for name, value in row.items() if name != "encoding"}
+        headers = data[-286 * row["count"] :]
+        start = decode(data[12 : -len(headers)], 1 << 20)
+        assert data[:12] == b"GCPROOF1" + (len(data) - len(headers) - 12).to_bytes(4, "big")
+        assert isinstance(start, list)
+        assert isinstance(start[2], bytes)
+        node, key = tagged_hash("gc/smt/value", start[2]), bytes.fromhex(row["tree_key"])
+        node = tagged_hash("gc/smt/leaf", key + node)
+        for depth, sibling in reversed(list(enumerate(bytes.fromhex(text) for text in row["path"]))):
+            is_right = key[depth // 8] >> (7 - depth % 8) & 1
+            node = tagged_hash("gc/smt/node", sibling + node if is_right else node + sibling)
+        place = headers[286 * (row["place"] - 1) :]
+        assert place[182:214] == node  # the state root in the header

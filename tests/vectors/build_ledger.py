@@ -20,6 +20,7 @@ from ledger.params import LOCAL, MAINNET, MAX_TARGET, PRESETS, encode_params
 from ledger.smt import SparseMerkleTree, hash_leaf, hash_value, state_key
 from ledger.transactions import Transaction
 from tests.ledger.samples import BLOB, BLOCK, CHAIN_ID, GENESIS, HEADER, SEED, SPEC, TRANSACTIONS
+from tests.vectors.build_ledger_light import build_light
 from tests.vectors.build_ledger_state import build_state
 
 FOLDER = Path(__file__).parent
@@ -41,6 +42,7 @@ def build() -> dict[str, object]:
             "block": {"signature": BLOCK.signature.hex(), "encoding": BLOCK.encode().hex()},
         },
         "ledger_state": build_state(),
+        "ledger_light": build_light(),
         "ledger_targets": {"next_target": _targets(), "work": _block_work(), "threshold": _thresholds()},
     }
 
