@@ -9,7 +9,7 @@ from ledger.chain import Chain
 from ledger.lightproof import LightProof
 from ledger.params import ChainParams
 from ledger.records import job_key
-from ledger.state import leaf_key, tree_changes
+from ledger.state import Changes, leaf_key, tree_changes
 
 
 def newest_place(height: int, params: ChainParams) -> int:
@@ -18,36 +18,53 @@ def newest_place(height: int, params: ChainParams) -> int:
 
 
 class Prover:
-    """The chain as it was when this was made, and its state going back block by block to the one before `place`.
+    """The chain as it was when this was made, and its state, which goes back block by block. Costs an undo a block.
 
-    Later blocks change nothing here; a block that is not on the main chain any more cannot be taken back: DamagedData.
+    Later blocks change nothing here; one that is not on the main chain any more cannot be taken back: DamagedData.
     """
 
-    def __init__(self, chain: Chain, job_id: bytes, place: int) -> None:
-        if not 1 <= place <= chain.head.height:
-            raise ValueError(f"place: expected 1..{chain.head.height}, got {place}")
+    def __init__(self, chain: Chain, job_id: bytes) -> None:
         self.hashes: tuple[bytes, ...] = tuple(chain.index.main)
+        self.height = chain.head.height  # the state is that after this block
         self._genesis = chain.genesis
-        self._job_id, self._place = job_id, place
+        self._job_id, self._key = job_id, job_key(job_id)
         self._tree = chain.state.copy_tree()
-        self._record = chain.state.get(job_key(job_id))
-        self._height = chain.head.height
+        self._record = chain.state.get(self._key)
 
-    def take_back(self, chain: Chain, blocks: int) -> bool:
-        """Take at most so many blocks back; return whether the state is there."""
-        for _ in range(min(blocks, self._height - self._place + 1)):
-            changes = chain.load_changes(self.hashes[self._height])
-            self._tree.update(tree_changes(changes))
-            self._record = changes.get(job_key(self._job_id), self._record)
-            self._height -= 1
-        return self._height == self._place - 1
+    def take_back(self, chain: Chain, height: int, blocks: int) -> bool:
+        """Go back to the state after a height, by at most so many blocks; return whether it is there."""
+        for _ in range(min(blocks, self.height - height)):
+            self._apply(self._load_changes(chain))
+        return self.height <= height
+
+    def take_back_unchanged(self, chain: Chain, blocks: int) -> bool:
+        """Go back to where the record became what it is, by at most so many blocks; return whether it is there."""
+        for _ in range(blocks):
+            if self.height == 0:  # the job stood in genesis' state, or never did
+                return True
+            changes = self._load_changes(chain)
+            if self._key in changes:
+                return True
+            self._apply(changes)
+        return False
 
     def make_proof(self) -> LightProof | None:
-        """Return the proof without its headers, those of `hashes` after genesis; None if the job was not there yet."""
-        if self._height != self._place - 1:
-            raise ValueError(f"state after block {self._place - 1} expected, it is that after {self._height}")
+        """Return the proof without its headers, those of `hashes` after genesis; None if the job was not there yet.
+
+        The header after `height` must be among them.
+        """
+        count = len(self.hashes) - 1
+        if self.height >= count:
+            raise ValueError(f"a state after block 0..{count - 1} expected, it is that after {self.height}")
         if self._record is None:
             return None
-        path = self._tree.prove(leaf_key(job_key(self._job_id))).siblings
-        count = len(self.hashes) - 1
-        return LightProof(self._genesis, self._job_id, self._record, self._place, path, count)
+        path = self._tree.prove(leaf_key(self._key)).siblings
+        return LightProof(self._genesis, self._job_id, self._record, self.height + 1, path, count)
+
+    def _load_changes(self, chain: Chain) -> Changes:
+        return chain.load_changes(self.hashes[self.height])
+
+    def _apply(self, changes: Changes) -> None:
+        self._tree.update(tree_changes(changes))
+        self._record = changes.get(self._key, self._record)
+        self.height -= 1

@@ -54,6 +54,11 @@ class Place:
         return (self.record.pending[0].round + 2) * length - offset
 
 
+def show_text(text: str) -> str:
+    """Return a stranger's text with what would steer a terminal, or hide text, replaced by U+FFFD."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def name_status(place: Place) -> str:
     return "waiting" if place.is_waiting else place.record.status.name.lower()
 

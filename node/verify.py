@@ -51,20 +51,25 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     use_one_thread()
     make = partial(_make_verifier, path=options.path)
-    return verify_file(options.file, make, _print_line, options.explain)
+    return verify_file(options.file, make, print_line, options.explain)
 
 
-def _print_line(line: dict[str, Any]) -> None:  # Any: values of one JSON line
+def print_line(line: dict[str, Any]) -> None:  # Any: values of one JSON line
     print(json.dumps(line), flush=True)
 
 
 def _make_verifier(blobs: BlobStore, path: str) -> WorkVerifier:
+    return open_engine(blobs.get, path)
+
+
+def open_engine(load_blob: Callable[[bytes], bytes], path: str) -> WorkVerifier:
+    """Return a verifier that trains on this machine, once its self-test has passed."""
     from node.work import EngineVerifier  # imports the engine, which --help need not wait for
     from training.engine import Engine
     from training.exact.selftest import check_machine
 
     check_machine("portable" if path == "portable" else "fused")
-    return EngineVerifier(Engine(blobs.get, "portable" if path == "portable" else "fused"))
+    return EngineVerifier(Engine(load_blob, "portable" if path == "portable" else "fused"))
 
 
 def verify_file(path: Path, make_verifier: MakeVerifier, report: Report, explain_id: str = "") -> int:
@@ -221,7 +226,7 @@ class CountingVerifier:
         return settled
 
 
-def _stop(number: int, frame: object) -> None:
+def stop(number: int, frame: object) -> None:
     """End so that the temporary folder goes; a second signal must not interrupt that."""
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
@@ -230,5 +235,5 @@ def _stop(number: int, frame: object) -> None:
 
 if __name__ == "__main__":
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, _stop)
+        signal.signal(name, stop)
     sys.exit(main())

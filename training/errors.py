@@ -36,6 +36,14 @@ class BadInput(TrainingError):
     """Weights, deltas or samples of the wrong size or range: a fault of the caller, not of a peer."""
 
 
+class CheckpointRefused(TrainingError):
+    """A file that does not hold exact weights of a task. `field` is `file` if it is no checkpoint at all."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
 class BudgetExceeded(TrainingError):
     """A product whose declared ranges do not fit the bit budget: a fault in the objective's code."""
 

@@ -8,6 +8,7 @@ from node.amounts import format_amount, format_coins
 from node.cli.job_names import get_job
 from node.cli.options import connect, reading
 from node.cli.output import count_of, format_loss, print_facts, print_json, print_next, print_table, shorten
+from node.cli.proof import proof
 from node.cli.provenance import provenance
 from node.cli.result import result
 from node.cli.submit import quote, submit
@@ -23,7 +24,7 @@ def job() -> None:
     """Quote, submit and cancel training jobs, watch them, fetch results."""
 
 
-for command in (quote, submit, result, provenance):
+for command in (quote, submit, result, provenance, proof):
     job.add_command(command)
 
 

@@ -44,6 +44,10 @@ cli = LazyGroup(
         "verify": Lazy(
             "node.cli.explain:verify", "Compute a verdict again from an exported chain, without a node."
         ),
+        "verify-checkpoint": Lazy(
+            "node.cli.verify_checkpoint:verify_checkpoint",
+            "Check a checkpoint against a proof of its job, without the chain.",
+        ),
         "config": Lazy("node.cli.config:config", "What a node runs with, and where each setting comes from."),
         "completion": Lazy("node.cli.completion:completion", "Shell completion for bash, zsh and fish."),
     },

@@ -18,6 +18,7 @@ from node.rpc.client import Json
 from node.rpc.errors import ClientError
 
 RESULT_TIMEOUT_S = 60.0
+PROOF = "checkpoint.proof"
 
 
 @click.command()
@@ -54,7 +55,7 @@ def result(job_id: str | None, output: Path | None, node: str | None, as_json: b
     )
     if not answer["version"]:
         click.echo("  note: no settlement has moved these weights: they are the random ones it began with")
-    print_next("gradientcoin chain verify")
+    print_next(f"gradientcoin job proof {shorten(summary['id'])} -o {directory / PROOF}")
 
 
 def save_result(answer: Json, directory: Path) -> tuple[Path, Path]:

@@ -44,9 +44,13 @@ def run_verifier(file: Path, progress: Progress, path: str = "fused", explain: s
 
     With the id of something to `explain`, the answer has its `story`, or `not_found`.
     """
-    argv = [sys.executable, "-P", "-m", "node.verify", str(file), "--path", path]
-    if explain:
-        argv += ["--explain", explain]
+    more = ["--explain", explain] if explain else []
+    return run_module("node.verify", [str(file), "--path", path, *more], progress)
+
+
+def run_module(module: str, arguments: list[str], progress: Progress) -> Verdict:
+    """Run a verifier's module in a fresh process until its verdict; UserError if it ends without one."""
+    argv = [sys.executable, "-P", "-m", module, *arguments]
     begin = time.monotonic()
     answer: Json = {}
     with tempfile.TemporaryFile() as complaints:
@@ -60,7 +64,7 @@ def run_verifier(file: Path, progress: Progress, path: str = "fused", explain: s
         finally:
             end(child)
         if "verified" not in answer:
-            raise crashed(status, complaints)
+            raise crashed(module, status, complaints)
     return Verdict(status, answer, time.monotonic() - begin)
 
 
@@ -87,12 +91,12 @@ def end(child: subprocess.Popen[str]) -> None:
         child.stdout.close()
 
 
-def crashed(status: int, complaints: IO[bytes]) -> UserError:
+def crashed(module: str, status: int, complaints: IO[bytes]) -> UserError:
     complaints.seek(0)
     lines = complaints.read().decode(errors="replace").strip().splitlines()
     return UserError(
         f"the verifier ended with exit code {status} and no verdict: {lines[-1] if lines else 'it said nothing'}",
-        "run it by hand for its whole output: python -m node.verify FILE",
+        f"run it by hand for its whole output: python -m {module} -h",
         Exit.FAILED,
     )
 

@@ -9,6 +9,7 @@ from ledger.chain import Chain
 from ledger.keys import address_text
 from ledger.lifecycle import load_spec
 from ledger.state import Overlay
+from node.job_words import show_text
 
 
 @dataclass(slots=True)
@@ -42,8 +43,7 @@ def name_job(chain: Chain, job_id: bytes) -> str:
     if record is None:
         return f"job {job_id.hex()[:8]}"
     title = load_spec(record, chain.params).title
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in title)
-    return f"job {job_id.hex()[:8]} ({shown})"
+    return f"job {job_id.hex()[:8]} ({show_text(title)})"
 
 
 def name_address(chain: Chain, address: bytes) -> str:

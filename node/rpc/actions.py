@@ -12,10 +12,11 @@ import trio
 from ledger.chain import Chain
 from ledger.mempool import Mempool
 from ledger.transactions import MAX_MEMO_BYTES, Body, Transaction, Transfer
+from node.job_words import show_text
 from node.rpc.bodies import Fields
 from node.rpc.context import ApiContext
 from node.rpc.problems import ApiProblem
-from node.rpc.views import Json, read_address, show_text
+from node.rpc.views import Json, read_address
 from node.services.paying import NotEnough, sign_for_first
 from node.wallet import WalletAccount
 

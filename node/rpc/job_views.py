@@ -22,9 +22,9 @@ from ledger.slots import round_at
 from ledger.state import Overlay
 from ledger.transactions import SubmitJob, Transaction
 from ledger.work import WorkRefused
-from node.job_words import Place, describe, name_status
+from node.job_words import Place, describe, name_status, show_text
 from node.rpc.problems import ApiProblem
-from node.rpc.views import LOSS_UNIT, Json, mean_loss, show_address, show_text
+from node.rpc.views import LOSS_UNIT, Json, mean_loss, show_address
 
 MIN_PREFIX = 4  # hex digits that may stand for a job's id
 MAX_LISTED = 10  # candidates named for an ambiguous prefix

@@ -19,8 +19,9 @@ from ledger.sidecars import least_fee
 from ledger.state import Overlay
 from ledger.transactions import SubmitJob
 from node.amounts import format_amount
+from node.job_words import show_text
 from node.rpc.problems import ApiProblem
-from node.rpc.views import LOSS_UNIT, Json, mean_loss, show_text
+from node.rpc.views import LOSS_UNIT, Json, mean_loss
 from node.services.paying import choose_payer, widest_transaction
 from node.wallet import WalletAccount
 from node.worker.client import PreparedReply

@@ -29,6 +29,7 @@ from node.rpc.export import complete_chain, export_chain
 from node.rpc.guard import Guard
 from node.rpc.job_actions import cancel_job, fetch_result, measure_accuracy, quote_job, submit_job
 from node.rpc.problems import ApiProblem, problem_of
+from node.rpc.proofs import Wanted, make_proof, stream_proof
 from node.rpc.update_views import show_updates
 from node.rpc.views import Json
 
@@ -246,6 +247,19 @@ async def get_provenance(context: ApiContext, request: Request) -> Json:
     return await context.read(read)
 
 
+async def get_proof(context: ApiContext, request: Request) -> Response:
+    wanted = Wanted(
+        request.path_params["job"],
+        _read_number(request, "version", 0, 2**63 - 1),
+        _read_number(request, "least_version", 0, 2**63 - 1) or 0,
+    )
+    prover, proof = await make_proof(context, wanted)
+    headers = {"content-disposition": f'attachment; filename="job-{proof.job_id.hex()[:10]}.proof"'}
+    return StreamingResponse(
+        stream_proof(context.chain, prover, proof), media_type="application/octet-stream", headers=headers
+    )
+
+
 async def post_accuracy(context: ApiContext, request: Request) -> Json:
     return await measure_accuracy(context, request.path_params["job"], await _read_fields(request))
 
@@ -321,6 +335,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/jobs/{job}/updates", get_updates),
     ("GET", "/v1/jobs/{job}/result", get_result),
     ("GET", "/v1/jobs/{job}/provenance", get_provenance),
+    ("GET", "/v1/jobs/{job}/proof", get_proof),
     ("POST", "/v1/jobs/{job}/accuracy", post_accuracy),
     ("POST", "/v1/jobs/{job}/cancel", post_cancel),
     ("GET", "/v1/blocks", get_blocks),

@@ -29,6 +29,7 @@ from ledger.transactions import (
     Transaction,
     Transfer,
 )
+from node.job_words import show_text
 from node.rpc.problems import ApiProblem
 
 Json = dict[str, Any]  # Any: a JSON object, documented field by field in docs/api.md
@@ -44,11 +45,6 @@ KIND_NAMES = {
     CommitUpdate.kind: "commit_update",
     RevealUpdate.kind: "reveal_update",
 }
-
-
-def show_text(text: str) -> str:
-    """Return a stranger's text with what would steer a terminal, or hide text, replaced by U+FFFD."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def mean_loss(total_units: int, count: int) -> float:

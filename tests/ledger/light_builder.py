@@ -24,8 +24,8 @@ CLAIM = tagged_hash("gc/test", b"claimed digest")
 def prove(builder: ChainBuilder, job_id: bytes, place: int | None = None) -> tuple[LightProof, list[Header]]:
     """Return the proof of a job's record, and its headers."""
     chain = builder.chain
-    prover = Prover(chain, job_id, place or newest_place(builder.height, builder.params))
-    assert prover.take_back(chain, 10_000)
+    prover = Prover(chain, job_id)
+    assert prover.take_back(chain, (place or newest_place(builder.height, builder.params)) - 1, 10_000)
     proof = prover.make_proof()
     assert proof is not None
     return proof, [chain.load_header(block_hash)[0] for block_hash in prover.hashes[1:]]

@@ -16,11 +16,11 @@ from ledger.hashing import cid_of
 from ledger.lightchain import check_proof
 from ledger.lightproof import LENGTH, MAGIC, MAX_START_BYTES, FalseProof, LightProof
 from ledger.params import REGTEST
-from ledger.prover import Prover, newest_place
-from ledger.records import job_key
+from ledger.prover import Prover
+from ledger.records import JobStatus, job_key
 from ledger.smt import SparseMerkleTree, hash_value
 from ledger.state import leaf_key
-from tests.ledger.chain_builder import BOB, GENESIS, ChainBuilder, make_genesis, make_spec
+from tests.ledger.chain_builder import ALICE, BOB, GENESIS, ChainBuilder, make_genesis, make_spec
 from tests.ledger.light_builder import CLAIM, Forger, check, prove, write_proof
 
 HEIGHT = 42  # the last heartbeat's height is 40
@@ -91,28 +91,49 @@ def test_blocks_of_a_slow_chain_count_their_work(tmp_path: Path) -> None:
 def test_chain_that_grows_while_a_proof_is_made_changes_nothing(
     builder: ChainBuilder, job_id: bytes, proved: Proved
 ) -> None:
-    prover = Prover(builder.chain, job_id, newest_place(HEIGHT, builder.params))
-    assert not prover.take_back(builder.chain, 2)
+    prover = Prover(builder.chain, job_id)
+    assert not prover.take_back(builder.chain, 39, 2)
     builder.mine_many(5)
-    assert prover.take_back(builder.chain, 2)
+    assert prover.take_back(builder.chain, 39, 2)
     assert prover.make_proof() == proved[0]
 
 
 def test_block_that_left_the_main_chain_is_not_taken_back(builder: ChainBuilder, job_id: bytes) -> None:
     twin = builder.fork(30)
-    prover = Prover(builder.chain, job_id, 20)
+    prover = Prover(builder.chain, job_id)
     for _ in range(20):
         twin.mine(start=5000)
     for height in range(31, twin.height + 1):
         builder.add(twin.block_at(height))
     with pytest.raises(DamagedData, match="is missing"):
-        prover.take_back(builder.chain, 100)
+        prover.take_back(builder.chain, 19, 100)
 
 
 def test_job_that_was_not_there_yet_has_no_proof(builder: ChainBuilder, job_id: bytes) -> None:
-    prover = Prover(builder.chain, job_id, 1)
-    assert prover.take_back(builder.chain, HEIGHT)
+    prover = Prover(builder.chain, job_id)
+    assert prover.take_back(builder.chain, 0, HEIGHT)
     assert prover.make_proof() is None
+    assert prover.take_back_unchanged(builder.chain, HEIGHT)
+    with pytest.raises(ValueError, match=f"a state after block 0..{HEIGHT - 1} expected"):
+        Prover(builder.chain, job_id).make_proof()
+
+
+def test_record_that_stays_is_shown_where_it_became_what_it_is(builder: ChainBuilder, job_id: bytes) -> None:
+    """So more heartbeats cover it."""
+    owner = ALICE if builder.job(job_id).owner == ALICE.address else BOB
+    builder.mine(builder.cancel(owner, job_id))
+    while builder.job(job_id).status is not JobStatus.CANCELLED:
+        builder.mine()
+    ended, record = builder.height, builder.job(job_id)
+    builder.mine_to(ended + 30)
+    prover = Prover(builder.chain, job_id)
+    assert not prover.take_back_unchanged(builder.chain, 10)
+    assert prover.take_back_unchanged(builder.chain, 100)
+    proof = prover.make_proof()
+    assert proof is not None
+    assert (proof.place, proof.read_record()) == (ended + 1, record)
+    headers = [builder.chain.load_header(block_hash)[0] for block_hash in prover.hashes[1:]]
+    assert check(write_proof(proof, headers), builder.verifier).cover_heartbeats >= 30 // 4
 
 
 # headers

@@ -1,5 +1,6 @@
 """A fake node, and a way to run the command line against it."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ class Ran:
 
 
 Cli = Callable[..., Ran]
+Verifier = Callable[[int, list[object]], None]
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +48,19 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
         return Ran(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def verifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verifier:
+    """Puts a program in the place of the interpreter that would run node.verify."""
+
+    def make(code: int, lines: list[object]) -> None:
+        program = tmp_path / "verifier"
+        output = "\n".join(json.dumps(line) for line in lines)
+        program.write_text(
+            f"#!/bin/sh\necho 'something broke' >&2\ncat <<'END'\n{output}\nEND\nexit {code}\n"
+        )
+        program.chmod(0o755)
+        monkeypatch.setattr("node.cli.verify.sys.executable", str(program))
+
+    return make

@@ -1,12 +1,11 @@
 """`chain verify`: a process of its own, its progress, its verdict in words, its exit code."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.node.cli.conftest import Cli
+from tests.node.cli.conftest import Cli, Verifier
 from tests.node.cli.fake_api import CID, JOB, FakeApi
 
 GOOD = {
@@ -20,23 +19,6 @@ GOOD = {
     "weights": {JOB: CID},
 }
 BAD = {"verified": False, "height": 41, "error": "the digest differs"}
-Verifier = Callable[[int, list[object]], None]
-
-
-@pytest.fixture
-def verifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verifier:
-    """Puts a program in the place of the interpreter that would run node.verify."""
-
-    def make(code: int, lines: list[object]) -> None:
-        program = tmp_path / "verifier"
-        output = "\n".join(json.dumps(line) for line in lines)
-        program.write_text(
-            f"#!/bin/sh\necho 'something broke' >&2\ncat <<'END'\n{output}\nEND\nexit {code}\n"
-        )
-        program.chmod(0o755)
-        monkeypatch.setattr("node.cli.verify.sys.executable", str(program))
-
-    return make
 
 
 def test_verified_chain_of_the_node(cli: Cli, api: FakeApi, verifier: Verifier) -> None:
