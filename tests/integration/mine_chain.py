@@ -1,6 +1,7 @@
 """Mine a short regtest chain with a real job and write it as a chain file: `python -m tests.integration.mine_chain`.
 
-Run by tests in processes with different settings of the arithmetic libraries; the engine is the real one.
+Beside it lie the job's light proof and checkpoint, under the same name with .proof and .safetensors. Run by tests in
+processes with different settings of the arithmetic libraries; the engine is the real one.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from ledger.blobs import BlobStore
 from ledger.chain import Chain
 from ledger.chainfile import encode_block, encode_end, encode_start, list_sidecars
 from ledger.genesis import local_accounts, regtest_genesis
-from ledger.jobspec import JobSpec, encode_spec, trial_seed
+from ledger.jobspec import JobSpec, decode_spec, encode_spec, trial_seed
 from ledger.keys import KeyPair
 from ledger.params import COIN
+from ledger.prover import Prover, newest_place
+from ledger.records import JOB
 from ledger.sidecars import least_fee
 from ledger.storage import open_storage
 from ledger.template import assemble_block, build_template
 from ledger.transactions import SubmitJob, Transaction, Transfer, sign_transaction
 from ledger.work import TicketTask
-from node.work import EngineVerifier
+from node.work import EngineVerifier, task_of
+from training.checkpoint import write_checkpoint
 from training.engine import Engine
 from training.jobs import load_job_file, prepare
 
@@ -48,6 +52,7 @@ def mine_chain(target: Path, blocks: int, path: str) -> None:
             mine_block(chain, verifier, miner, transactions, START_MS + 1000 * height)
             transactions = ()
         write_file(chain, target)
+        write_proof(chain, target)
         storage.close()
 
 
@@ -87,6 +92,21 @@ def write_file(chain: Chain, target: Path) -> None:
             blobs = [chain.blobs.get(cid) for cid in list_sidecars(block, chain.params)]
             file.writelines(encode_block(block.encode(), blobs))
         file.write(encode_end(chain.head.height, chain.head.hash))
+
+
+def write_proof(chain: Chain, target: Path) -> None:
+    """Write the proof of the only job's newest record that a heartbeat covers, and the checkpoint that it shows."""
+    (job_id,) = (key[1:] for key in chain.state.entries() if key[0] == JOB)
+    prover = Prover(chain, job_id)
+    prover.take_back(chain, newest_place(chain.head.height, chain.params) - 1, chain.head.height)
+    proof = prover.make_proof()
+    assert proof is not None
+    headers = [chain.load_header(block_hash)[0].encode() for block_hash in prover.hashes[1:]]
+    target.with_suffix(".proof").write_bytes(proof.encode_start() + b"".join(headers))
+    record = proof.read_record()
+    task = task_of(decode_spec(record.spec, chain.params))
+    checkpoint = write_checkpoint(task, chain.load_weights(record.weights), {"version": str(record.version)})
+    target.with_suffix(".safetensors").write_bytes(checkpoint)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 
 from node.exits import Exit
 from tests.integration.commands import type_command
+from tests.integration.daemons import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -59,6 +60,29 @@ def test_owner_quotes_submits_cancels_and_pays(folder: Path) -> None:
     assert saved["address"] in type_command(folder, "wallet", "list").out
     verified = ask(folder, "chain", "verify")
     assert verified["verified"] is True
+
+
+def test_checkpoint_convinces_somebody_without_a_node(folder: Path) -> None:
+    job = ask(folder, "job", "submit", str(DIGITS))["id"]
+    until(lambda: ask(folder, "job", "show", job)["version"] >= 1)
+    result = ask(folder, "job", "result", job, "-o", "result")
+    proof = ask(
+        folder, "job", "proof", job, "--version", str(result["version"]), "-o", "result/checkpoint.proof"
+    )
+    chain_id = ask(folder, "status")["chain_id"]
+    elsewhere = folder / "elsewhere"
+    (folder / "result").rename(elsewhere)
+    verdict = ask(
+        elsewhere, "verify-checkpoint", "checkpoint.safetensors", "checkpoint.proof", "--chain-id", chain_id
+    )
+    assert verdict["job"] == job
+    assert verdict["version"] == proof["version"] == result["version"]
+    assert (verdict["weights_cid"], verdict["provenance"]) == (result["weights_cid"], result["provenance"])
+    assert verdict["replayed"] >= verdict["cover"]["heartbeats"] >= 1
+    other = ask(folder, "job", "proof", job, "--version", "0", "-o", "elsewhere/first.proof")
+    refused = type_command(elsewhere, "verify-checkpoint", "checkpoint.safetensors", "first.proof")
+    assert (refused.code, other["version"]) == (Exit.FAILED, 0)
+    assert f"the job's record has {other['weights_cid']} (version 0)" in refused.out
 
 
 def test_single_nodes_come_and_go(folder: Path) -> None:

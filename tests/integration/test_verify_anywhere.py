@@ -87,6 +87,39 @@ def test_chain_with_one_bit_changed_is_refused(fused_chain: Path, tmp_path: Path
     assert not verdict["verified"]
 
 
+def verify_checkpoint(chain: Path, path: str, settings: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    files = [str(chain.with_suffix(".safetensors")), str(chain.with_suffix(".proof"))]
+    done = run_python(["node.verify_checkpoint", *files, "--path", path], settings)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("path", "settings"),
+    [("fused", {}), ("portable", PLAIN)],
+    ids=["same", "portable-plain"],
+)
+def test_checkpoint_is_verified_by_its_proof_under_other_settings(
+    fused_chain: Path, path: str, settings: dict[str, str]
+) -> None:
+    status, verdict = verify_checkpoint(fused_chain, path, settings)
+    assert status == 0, verdict
+    assert verdict["head"]["height"] == BLOCKS
+    assert verdict["version"] >= 2
+    assert 0 < verdict["replayed"] < BLOCKS
+
+
+def test_checkpoint_with_one_bit_changed_is_refused(fused_chain: Path, tmp_path: Path) -> None:
+    chain = tmp_path / "changed.chain"
+    for suffix in (".proof", ".safetensors"):
+        chain.with_suffix(suffix).write_bytes(fused_chain.with_suffix(suffix).read_bytes())
+    data = bytearray(chain.with_suffix(".safetensors").read_bytes())
+    data[-5] ^= 1
+    chain.with_suffix(".safetensors").write_bytes(data)
+    status, verdict = verify_checkpoint(chain, "fused", {})
+    assert (status, verdict["verified"]) == (1, False)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_verifier_leaves_no_folder_behind(
     fused_chain: Path, tmp_path: Path, number: signal.Signals
