@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ledger.params import ChainParams
 from ledger.records import JobRecord, JobStatus, Reason
-from ledger.slots import is_boundary, round_at
+from ledger.slots import job_height, round_at
 
 WHY_CLOSED = {
     Reason.NONE: "It has ended.",
@@ -41,8 +41,8 @@ class Place:
     @property
     def next_boundary(self) -> int:
         """The next height at which one of its rounds ends."""
-        heights = range(self.height + 1, self.height + self.params.round_length + 1)
-        return next(h for h in heights if is_boundary(self.job_id, h, self.params))
+        length = self.params.round_length
+        return self.height + length - job_height(self.job_id, self.height, self.params) % length
 
     @property
     def settles_at(self) -> int | None:

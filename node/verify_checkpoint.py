@@ -234,6 +234,7 @@ def _list_unproven(proof: LightProof, shown: Shown, pins: Pins, pinned: dict[byt
             "heartbeat work, or name a block at the record's height or later that you know. To forge this record, "
             f"heartbeat training worth {shown.cover:,} standard runs had to be done."
         )
+    left.append(f"What became of the job after block {proof.place - 1:,}.")
     jobs = shown.head.height - shown.heartbeats
     left.append(
         f"The training of the {jobs:,} blocks that jobs won, transactions, signatures and settlements: they are not "

@@ -12,9 +12,15 @@ import pytest
 
 from ledger.blobs import BlobStore
 from ledger.blocks import HEARTBEAT, Header
+from ledger.genesis import Genesis
 from ledger.hashing import cid_text
 from ledger.jobspec import JobSpec
 from ledger.lightproof import LightProof
+from ledger.params import REGTEST
+from ledger.records import JobStatus, job_key
+from ledger.smt import SparseMerkleTree, hash_value
+from ledger.state import leaf_key
+from ledger.transition import genesis_state
 from node.exits import Exit
 from node.verify_checkpoint import Pins, main, verify_files
 from tests.ledger.chain_builder import ChainBuilder, make_spec
@@ -108,22 +114,23 @@ def test_honest_checkpoint_is_verified_with_the_chains_numbers(bench: Bench) -> 
     }
     assert record.version > 1
     assert verdict["owner"].startswith("rgc1")
-    assert len(unproven) == 4
-    assert f"the {HEIGHT - len(heartbeats)} blocks that jobs won" in unproven[2]
+    assert len(unproven) == 5
+    assert f"the {HEIGHT - len(heartbeats)} blocks that jobs won" in unproven[3]
 
 
 def test_what_is_known_is_not_said_to_be_unproven(bench: Bench) -> None:
     late, early = bench.headers[40].hash, bench.headers[3].hash
     code, verdict = bench.verify(Pins(bench.builder.genesis.chain_id, (late, early), min_work=1, min_cover=1))
     assert code == Exit.DONE
-    assert len(verdict["not_proven"]) == 2
+    assert len(verdict["not_proven"]) == 3
+    assert verdict["not_proven"][0] == "What became of the job after block 39."
     assert verdict["pinned"]["chain_id"] is True
     assert {block["height"]: block["hash"] for block in verdict["pinned"]["blocks"]} == {
         41: late.hex(),
         4: early.hex(),
     }
     _, verdict = bench.verify(Pins(blocks=(early,)))
-    assert len(verdict["not_proven"]) == 3  # what comes after the block that is known may be a branch
+    assert len(verdict["not_proven"]) == 4  # what comes after the block that is known may be a branch
 
 
 def test_pin_that_does_not_hold_is_refused_before_any_replay(bench: Bench) -> None:
@@ -175,6 +182,21 @@ def test_record_of_the_forgers_own_is_refused(bench: Bench) -> None:
 def test_spec_that_no_chain_takes_is_refused(bench: Bench) -> None:
     bench.write(dataclasses.replace(bench.proof, record=bench.proof.record[:-1]))
     bench.refuse(Exit.DAMAGED, "not MessagePack")
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_forgers_own_chain_with_rounds_without_end_is_read_in_time(bench: Bench, status: JobStatus) -> None:
+    params = dataclasses.replace(REGTEST, round_length=2**62, heartbeat_every=1)
+    record = dataclasses.replace(bench.proof.read_record(), status=status, first_round=0, pending=()).encode()
+    genesis = Genesis(params)
+    tree = SparseMerkleTree({leaf_key(job_key(bench.job_id)): hash_value(record)})
+    forger = Forger(genesis, bench.builder.verifier)
+    forger.forge(state_root=genesis_state(genesis).root)
+    forger.forge(state_root=tree.get_root())
+    bench.write(LightProof(genesis, bench.job_id, record, 2, (), 2), forger.headers)
+    code, verdict = bench.verify()
+    assert (code, verdict["status"]) == (Exit.DONE, status.name.lower())
+    assert "compare its chain id" in verdict["not_proven"][0]
 
 
 def test_damaged_proof_is_told_from_a_false_one(bench: Bench) -> None:
