@@ -35,7 +35,13 @@ def check_shape(value: dict[str, Any], name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["exact", "ticket", "settle", pytest.param("sync", marks=[pytest.mark.slow, pytest.mark.integration])],
+    [
+        "exact",
+        "ticket",
+        "settle",
+        "proof",
+        pytest.param("sync", marks=[pytest.mark.slow, pytest.mark.integration]),
+    ],
 )
 def test_benchmark_writes_its_figures(name: str, tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
