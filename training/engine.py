@@ -31,6 +31,7 @@ from training.objectives.base import (
 from training.objectives.registry import get_objective
 from training.paths import ExactPath, FusedPath, PortablePath
 from training.settlement import SCALES, SumLosses
+from training.slices import SliceLoss, find_classes
 from training.splits import Dataset, Split, parse_dataset
 
 MAX_STEPS = 64
@@ -214,6 +215,18 @@ class Engine:
         samples = prepared.data.train if split == "train" else prepared.data.judge
         start = _read_weights(weights, prepared.objective)
         return self._sum_split(prepared.objective, samples, start), samples.count
+
+    def measure_slices(self, task: Task, weights: bytes) -> list[SliceLoss]:
+        """The exact loss of every class that the judging split has, in their order."""
+        prepared = self._prepare(task)
+        objective, judge = prepared.objective, prepared.data.judge
+        start, classes = _read_weights(weights, objective), find_classes(judge, objective.layout)
+        found = []
+        for label in np.unique(classes):
+            rows = np.flatnonzero(classes == label)
+            total = self._path.sum_losses(objective, judge, start, rows)
+            found.append(SliceLoss(int(label), total, len(rows)))
+        return found
 
     def _sum_split(self, objective: Objective, split: Split, weights: Integers) -> int:
         return self._path.sum_losses(objective, split, weights, np.arange(split.count, dtype=np.int64))

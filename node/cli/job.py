@@ -11,6 +11,7 @@ from node.cli.output import count_of, format_loss, print_facts, print_json, prin
 from node.cli.proof import proof
 from node.cli.provenance import provenance
 from node.cli.result import result
+from node.cli.slices import slices
 from node.cli.submit import quote, submit
 from node.cli.suggest import complete_jobs
 from node.cli.wallet import wait_confirmed
@@ -24,7 +25,7 @@ def job() -> None:
     """Quote, submit and cancel training jobs, watch them, fetch results."""
 
 
-for command in (quote, submit, result, provenance, proof):
+for command in (quote, submit, result, slices, provenance, proof):
     job.add_command(command)
 
 

@@ -58,6 +58,8 @@ class Trainer(Protocol):
 
     async def checkpoint(self, spec: JobSpec, weights: bytes, metadata: dict[str, str]) -> bytes: ...
 
+    async def slices(self, spec: JobSpec, weights: bytes) -> list[tuple[int, int, int]]: ...
+
 
 class MiningCounts(Protocol):
     @property

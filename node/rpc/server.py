@@ -30,6 +30,7 @@ from node.rpc.guard import Guard
 from node.rpc.job_actions import cancel_job, fetch_result, measure_accuracy, quote_job, submit_job
 from node.rpc.problems import ApiProblem, problem_of
 from node.rpc.proofs import Wanted, make_proof, stream_proof
+from node.rpc.slices import DEFAULT_VERSIONS, MAX_VERSIONS, measure_slices
 from node.rpc.update_views import show_updates
 from node.rpc.views import Json
 
@@ -260,6 +261,11 @@ async def get_proof(context: ApiContext, request: Request) -> Response:
     )
 
 
+async def get_slices(context: ApiContext, request: Request) -> Json:
+    limit = _read_number(request, "limit", 1, MAX_VERSIONS) or DEFAULT_VERSIONS
+    return await measure_slices(context, request.path_params["job"], limit)
+
+
 async def post_accuracy(context: ApiContext, request: Request) -> Json:
     return await measure_accuracy(context, request.path_params["job"], await _read_fields(request))
 
@@ -336,6 +342,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/jobs/{job}/result", get_result),
     ("GET", "/v1/jobs/{job}/provenance", get_provenance),
     ("GET", "/v1/jobs/{job}/proof", get_proof),
+    ("GET", "/v1/jobs/{job}/slices", get_slices),
     ("POST", "/v1/jobs/{job}/accuracy", post_accuracy),
     ("POST", "/v1/jobs/{job}/cancel", post_cancel),
     ("GET", "/v1/blocks", get_blocks),

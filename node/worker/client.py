@@ -242,6 +242,11 @@ class WorkerClient:
         (data,) = await self._call_async("checkpoint", [encode_spec(spec), weights, metadata])
         return bytes(data)
 
+    async def slices(self, spec: JobSpec, weights: bytes) -> list[tuple[int, int, int]]:
+        """Return (class, sum of its losses in 2^-40, samples) for every class of the judging split."""
+        rows = await self._call_async("slices", [encode_spec(spec), weights])
+        return [(label, int.from_bytes(total, "big"), count) for label, total, count in rows]
+
     # mining
 
     def mine(

@@ -33,6 +33,7 @@ class Requests:
             "prepare": self._prepare,
             "accuracy": self._accuracy,
             "checkpoint": self._checkpoint,
+            "slices": self._slices,
         }
 
     def answer(self, kind: str, arguments: Frame) -> Frame:
@@ -110,6 +111,10 @@ class Requests:
         from training.checkpoint import write_checkpoint
 
         return [write_checkpoint(task_of(self._spec(spec)), weights, metadata)]
+
+    def _slices(self, spec: bytes, weights: bytes) -> Frame:
+        found = self._verifier.engine.measure_slices(task_of(self._spec(spec)), weights)
+        return [[part.label, _loss(part.total), part.count] for part in found]
 
 
 def _loss(value: int) -> bytes:

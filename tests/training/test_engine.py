@@ -147,6 +147,21 @@ def test_large_model_has_few_judging_samples(judge: int, fits: bool) -> None:
             engine.inspect(task)
 
 
+@pytest.mark.parametrize("path", ["fused", "portable"])
+@pytest.mark.parametrize("indexed", [True, False])
+def test_classes_cost_together_what_the_split_costs(path: str, indexed: bool) -> None:
+    params = (20, 10, 0, int(indexed))
+    problem = make_problem("softmax_regression", params, shard=24, rates=((1, 4),), judge=48, sample=48)
+    engine = problem.make_engine(path)
+    _, data = engine.get_dataset(problem.task)
+    classes = data.judge.labels if indexed else data.judge.rows.argmax(1)
+    found = engine.measure_slices(problem.task, problem.weights)
+    assert [part.label for part in found] == sorted(set(classes.tolist()))
+    assert [part.count for part in found] == [int((classes == part.label).sum()) for part in found]
+    total, count = engine.evaluate(problem.task, problem.weights, "judge")
+    assert (sum(part.total for part in found), sum(part.count for part in found)) == (total, count)
+
+
 def test_large_judging_split_is_not_looked_at_whole() -> None:
     problem = make_problem(*DIGITS, shard=16, rates=((1, 9), (1, 9)), judge=65)
     engine = problem.make_engine()

@@ -87,6 +87,26 @@ def test_job_without_updates_says_so(cli: Cli, api: FakeApi) -> None:
     assert "no updates yet; nothing is paid for updates" in cli("job", "updates").out
 
 
+def test_slices_name_the_class_that_got_worse(cli: Cli, api: FakeApi) -> None:
+    answer = {
+        "id": JOB,
+        "title": "Digits",
+        "slices": [{"class": 3, "samples": 10}, {"class": 8, "samples": 30}],
+        "versions": [
+            {"version": 1, "height": 60, "weights_cid": "b", "loss": 4.0, "losses": [4.0, 4.0]},
+            {"version": 2, "height": 66, "weights_cid": "b", "loss": 3.5, "losses": [5.0, 3.0]},
+        ],
+    }
+    api.routes[f"GET /v1/jobs/{JOB}/slices?limit=6"] = answer
+    ran = cli("job", "slices")
+    assert ran.code == 0
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert lines[0] == ["class", "samples", "v1", "v2", "change"]
+    assert [line[-1] for line in lines[1:4]] == ["+1.0000", "-1.0000", "-0.5000"]
+    assert "rose for class 3" in ran.out
+    assert json.loads(cli("job", "slices", "--json").out) == answer
+
+
 def test_provenance_agrees_with_an_honest_list_only(cli: Cli, api: FakeApi) -> None:
     answer = make_provenance()
     api.routes[f"GET /v1/jobs/{JOB}/provenance"] = answer

@@ -105,6 +105,9 @@ class FakeWorker:
         assert list(metadata) == ["gradientcoin"]
         return weights
 
+    async def slices(self, spec: JobSpec, weights: bytes) -> list[tuple[int, int, int]]:
+        return [(0, len(weights) << 40, 4), (3, sum(weights) << 40, 2)]
+
 
 @dataclass
 class FakeStats:

@@ -442,6 +442,28 @@ async def test_updates_and_their_stories_are_shown(tmp_path: Path) -> None:
         assert compute_provenance(result["record"]) == result["provenance"]
 
 
+async def test_slices_are_measured_at_the_last_versions(tmp_path: Path) -> None:
+    async with open_api(tmp_path) as node:
+        job_id = node.builder.open_job(make_spec(target=1))
+        route = f"/v1/jobs/{job_id.hex()}/slices"
+        initial = (await get(node, route))["versions"]
+        assert [(row["version"], row["height"]) for row in initial] == [(0, None)]
+        node.builder.mine_to(40)
+        moves = {s.settlement.version: s for s in node.builder.chain.list_settlements(job_id)}
+        answer = await get(node, f"{route}?limit=64")
+        assert answer["slices"] == [{"class": 0, "samples": 4}, {"class": 3, "samples": 2}]
+        assert [row["version"] for row in answer["versions"]] == [0, *moves]
+        assert answer["versions"][0] == initial[0]
+        for row in answer["versions"][1:]:
+            settlement = moves[row["version"]].settlement
+            weights = node.builder.chain.load_weights(settlement.new_weights)
+            assert row["weights_cid"] == cid_text(settlement.new_weights)
+            assert row["losses"] == [len(weights) / 4, sum(weights) / 2]
+            assert row["loss"] == (len(weights) + sum(weights)) / 6
+        assert (await get(node, f"{route}?limit=1"))["versions"] == answer["versions"][-1:]
+        assert (await node.get(f"{route}?limit=65")).status == 400
+
+
 async def test_history_and_result_follow_the_settlements(tmp_path: Path) -> None:
     async with open_api(tmp_path) as node:
         job_id = node.builder.open_job(make_spec(target=1))
