@@ -97,7 +97,7 @@ def test_slices_name_the_class_that_got_worse(cli: Cli, api: FakeApi) -> None:
             {"version": 2, "height": 66, "weights_cid": "b", "loss": 3.5, "losses": [5.0, 3.0]},
         ],
     }
-    api.routes[f"GET /v1/jobs/{JOB}/slices?limit=6"] = answer
+    api.routes[f"GET /v1/jobs/{JOB}/slices"] = answer
     ran = cli("job", "slices")
     assert ran.code == 0
     lines = [line.split() for line in ran.out.splitlines()]
