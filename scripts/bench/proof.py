@@ -66,7 +66,7 @@ def follow(data: bytes, visit: Callable[[Header], None]) -> Shown:
 
 
 def measure(report: Report, subject: Subject) -> None:
-    works = {
+    works: dict[str, Work] = {
         "headers": partial(follow, subject.data, lambda header: None),
         "fused": make_replay(subject, "fused"),
         "portable": make_replay(subject, "portable"),

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from figures import ROOT, Report, finish, parse_options
 from nodes import get_height, open_network, wait_for
@@ -19,6 +20,8 @@ from nodes import get_height, open_network, wait_for
 sys.path.insert(0, str(ROOT / "scripts"))
 from demo_holdout import make_held_out
 
+from ledger.chainfile import ChainFile
+from ledger.transactions import CommitUpdate, RevealUpdate
 from node.rpc.client import Json, NodeClient
 from node.testnet.network import Testnet
 
@@ -41,6 +44,20 @@ class Outcome:
     updates: int
     paid_units: int
     first_paid_s: float | None
+    growth: Growth | None
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What the chain's updates take for good, bytes: transactions and payloads, by revealed update."""
+
+    commitment: float
+    reveal: float
+    payload: float
+
+    @property
+    def total(self) -> float:
+        return self.commitment + self.reveal + self.payload
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,10 +81,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "submission until its first update is paid", both.first_paid_s, "s", at_most=PAYMENT_AIM_S,
             floor="to the next round's begin, that round and the one that reveals: 12 to 18 blocks of 1 s",
         )  # fmt: skip
+    if both.growth is not None:
+        add_growth(report, both.growth)
     report.notes.append(
         "losses are means over the judging split, at the last settlement; a race of real processes"
     )
     finish(report, options)
+
+
+def add_growth(report: Report, growth: Growth) -> None:
+    for name, size in (
+        ("commitment, with its shares", growth.commitment),
+        ("reveal", growth.reveal),
+        ("payload", growth.payload),
+    ):
+        report.add_one(f"on the chain for an update: {name}", size, "bytes")
+    report.add_one("chain growth for 1,000 updates", growth.total * 1000 / 2**20, "MiB")
+    report.notes.append(
+        "the state does not grow: a settled round's commitments and spent shares leave it; of weights nodes keep the"
+        " last 20 versions; blocks and payloads stay"
+    )
 
 
 def run_network(seed: str, blocks: int, paying: bool) -> Outcome:
@@ -80,7 +113,24 @@ def run_network(seed: str, blocks: int, paying: bool) -> Outcome:
         first_paid_s = wait_for_payment(client, job_id, begin_s) if paying else None
         start = wait_for_block(client, job_id)
         wait_for(lambda: get_height(network, "node-0") >= start + blocks, TIMEOUT_S, f"{blocks} blocks")
-        return measure(network, job_id, first_paid_s)
+        return measure(network, job_id, first_paid_s, measure_growth(client) if paying else None)
+
+
+def measure_growth(client: NodeClient) -> Growth | None:
+    """Read the whole chain; commitments that were not revealed count for those that were."""
+    commitments = reveals = payloads = count = 0
+    with TemporaryDirectory() as directory:
+        file = Path(directory) / "chain"
+        client.download("/v1/chain/export", file, TIMEOUT_S)
+        with file.open("rb") as data:
+            for filed in ChainFile(data.read):
+                for tx in filed.block.transactions:
+                    commitments += len(tx.encode()) if isinstance(tx.body, CommitUpdate) else 0
+                    if isinstance(tx.body, RevealUpdate):
+                        count += 1
+                        reveals += len(tx.encode())
+                        payloads += tx.body.size
+    return Growth(commitments / count, reveals / count, payloads / count) if count else None
 
 
 def submit(client: NodeClient, paying: bool) -> str:
@@ -117,13 +167,13 @@ def get_job(client: NodeClient, job_id: str) -> Json:
     return client.get(f"/v1/jobs/{job_id}")
 
 
-def measure(network: Testnet, job_id: str, first_paid_s: float | None) -> Outcome:
+def measure(network: Testnet, job_id: str, first_paid_s: float | None, growth: Growth | None) -> Outcome:
     client = network.client("node-0")
     job = get_job(client, job_id)
     held_out = {"inputs_base64": make_held_out(Path(JOB_FILE))}
     score = client.post(f"/v1/jobs/{job_id}/accuracy", held_out, timeout_s=120.0)
     accuracy = 100 * float(score["accuracy"])
-    return Outcome(float(job["loss"]), accuracy, int(job["updates"]), int(job["paid"]), first_paid_s)
+    return Outcome(float(job["loss"]), accuracy, int(job["updates"]), int(job["paid"]), first_paid_s, growth)
 
 
 if __name__ == "__main__":
