@@ -15,7 +15,7 @@ from ledger.history import SettlementRecord
 from ledger.jobspec import JobSpec
 from ledger.lifecycle import load_spec
 from ledger.market import reveal_window
-from ledger.settlement import Outcome, UpdateResult
+from ledger.settlement import Outcome, Settlement, UpdateResult
 from ledger.slots import job_height
 from ledger.state import Overlay
 from ledger.transactions import CommitUpdate, RevealUpdate, Transaction
@@ -193,9 +193,11 @@ def _tell_credit(story: Story, record: SettlementRecord, result: UpdateResult, n
     part = result.credit / base if base else 0.0
     story.say(
         f"Block {record.height} judged it, as number {number} of {of}, on samples nobody could know when it was "
-        f"committed. Updates were merged at scale {event.update_scale}.",
+        f"committed. {_tell_merges(event)}",
         position=number,
         judged=of,
+        scale=event.scale,
+        momentum_scale=event.momentum_scale,
         update_scale=event.update_scale,
         credit_base_units=str(base),
         credit_units=str(result.credit),
@@ -207,6 +209,18 @@ def _tell_credit(story: Story, record: SettlementRecord, result: UpdateResult, n
     verb = "lowered" if result.credit > 0 else "raised" if result.credit < 0 else "did not change"
     by = f" by {100 * abs(part):.4f} %" if result.credit else ""
     story.say(f"Added after those before it, it {verb} the loss on fresh training samples{by}.")
+
+
+def _tell_merges(event: Settlement) -> str:
+    """What was merged before the updates counts for nobody: they are credited for what they add to it."""
+    before = [f"tickets at scale {event.scale}"] if event.scale else []
+    before += (
+        [f"the weights' last steps once more, at scale {event.momentum_scale}"]
+        if event.momentum_scale
+        else []
+    )
+    updates = f"updates were merged at scale {event.update_scale}"
+    return f"First {' and '.join(before)}, unpaid; then {updates}." if before else f"{updates.capitalize()}."
 
 
 def _tell_payment(

@@ -6,9 +6,11 @@ import pytest
 
 from ledger.errors import LedgerError
 from ledger.jobspec import JobSpec
+from ledger.settlement import STEPS_KEPT
 from ledger.work import SettleTask, TicketTask, WorkRefused
 from node.work import EngineVerifier
 from tests.training.problems import SEED, make_problem
+from training.merge import STEPS_KNOWN
 
 PROBLEM = make_problem("softmax_regression", (9, 5, 0, 1), shard=8, rates=((1, 9),))
 SPEC = JobSpec(
@@ -23,6 +25,10 @@ SPEC = JobSpec(
     evaluation=b"",
 )
 WRONG = replace(SPEC, data_size=SPEC.data_size + 1)
+
+
+def test_ledger_keeps_as_many_steps_as_the_engine_takes_out() -> None:
+    assert STEPS_KEPT == STEPS_KNOWN
 
 
 def test_refused_submission_is_a_verdict() -> None:
