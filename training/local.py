@@ -36,6 +36,7 @@ from training.exact.integers import DELTA_LIMIT, Integers
 from training.exact.late import torch
 from training.native import NativeProblem
 from training.objectives.base import Objective, count_parameters
+from training.problem import Problem
 from training.samples import join_splits, read_samples
 from training.solvers import Solver, SolverSettings, run_adam, run_newton, run_sgd
 from training.splits import Split
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 SolverName = Literal["adam", "sgd", "newton"]
 MEASURED_SAMPLES = 1024  # that the loss before and after is taken on, when there are more
-SOLVERS: dict[SolverName, Callable[[NativeProblem, Tensor, SolverSettings, np.random.Generator], Solver]] = {
+SOLVERS: dict[SolverName, Callable[[Problem, Tensor, SolverSettings, np.random.Generator], Solver]] = {
     "adam": run_adam,
     "sgd": run_sgd,
     "newton": run_newton,
@@ -118,17 +119,22 @@ def load_work(
 
 
 def train_update(
-    work: LocalWork, settings: LocalSettings, seed: bytes, stop: Callable[[], bool]
+    work: LocalWork,
+    settings: LocalSettings,
+    seed: bytes,
+    stop: Callable[[], bool],
+    problem: Problem | None = None,
 ) -> LocalUpdate | NoUpdate:
     """Train until the steps are done or `stop()`, which is asked after every step; batches come from the seed.
 
+    `problem` says who computes the losses of the work's training split; by default this process, on the processor.
     A loss that does not fall, or is no number, is a NoUpdate. BadInput for weights or tickets of a wrong size.
     """
     start, shift = _read_start(work, settings.lookahead)
     tickets = [_read(work, "ticket", delta, DELTA_LIMIT) for delta in work.tickets]
     name, solver_settings = choose_solver(work, settings)
     rng = np.random.default_rng(int.from_bytes(seed, "big"))
-    problem = NativeProblem(work.objective, work.train, torch.float32)
+    problem = problem or NativeProblem(work.objective, work.train, torch.float32)
     weights = problem.read_weights(np.clip(start + shift, -MASTER.limit, MASTER.limit))
     measured = np.sort(rng.permutation(problem.count)[:MEASURED_SAMPLES]).astype(np.int64)
     before = problem.measure_loss(weights, measured)
@@ -162,7 +168,7 @@ def _follow(solver: Solver, start: Tensor, stop: Callable[[], bool]) -> tuple[Te
     return weights.clone(), steps
 
 
-def _mix(moved: Tensor, problem: NativeProblem, tickets: Sequence[Integers], share: float) -> Tensor:
+def _mix(moved: Tensor, problem: Problem, tickets: Sequence[Integers], share: float) -> Tensor:
     if not tickets or share == 0.0:
         return moved
     mean = sum(problem.read_weights(ticket) for ticket in tickets) / len(tickets)
@@ -171,7 +177,7 @@ def _mix(moved: Tensor, problem: NativeProblem, tickets: Sequence[Integers], sha
 
 def _to_master(moved: Tensor) -> Integers:
     """Master units of a difference of weights, within what a payload can say."""
-    units = np.rint(np.ldexp(moved.numpy().astype(np.float64), MASTER.f))
+    units = np.rint(np.ldexp(moved.cpu().numpy().astype(np.float64), MASTER.f))
     return np.clip(units, -DELTA_LIMIT, DELTA_LIMIT).astype(np.int64)
 
 

@@ -1,6 +1,7 @@
 """A job's training split as floats: what solvers see of it. Free arithmetic, nothing here is ever compared.
 
-Weights are one flat tensor in units of one; losses are means over samples.
+Weights are one flat tensor in units of one. Losses are means over samples; a rank of a group, which has only a part of
+a batch's samples, divides by the number of the whole batch's, so that the parts' losses and derivatives add up to it.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ CHUNK = 256  # samples at a time, when a loss is only looked at
 
 
 class NativeProblem:
-    """Losses and residuals of a split in floating point, differentiable."""
+    """Losses of a split in floating point, on one device."""
 
-    def __init__(self, objective: Objective, split: Split, precision: dtype) -> None:
+    def __init__(self, objective: Objective, split: Split, precision: dtype, device: str = "cpu") -> None:
         self._objective, self._split, self._precision = objective, split, precision
+        self._device = device
         self._expanded: Batch | None = None
         one = self._make_batch(np.zeros(1, np.int64))
         sample_bytes = (one.inputs.numel() + one.targets.numel()) * one.inputs.element_size()
@@ -38,33 +40,74 @@ class NativeProblem:
 
     def read_weights(self, master: Integers) -> Tensor:
         """Flat weights of flat master units."""
-        return torch.from_numpy(np.ldexp(master.astype(np.float64), -MASTER.f)).to(self._precision)
+        weights = torch.from_numpy(np.ldexp(master.astype(np.float64), -MASTER.f))
+        return weights.to(self._device, self._precision)
 
-    def gather(self, indices: Integers) -> Batch:
-        """The samples of these numbers."""
+    def open_batch(self, indices: Integers, whole: int | None = None) -> NativeBatch:
+        """The samples of these numbers, of a batch of `whole` (by default: these are all)."""
+        return NativeBatch(self._objective, self._gather(indices), len(indices) if whole is None else whole)
+
+    def measure_loss(self, weights: Tensor, indices: Integers, whole: int | None = None) -> float:
+        """The loss of these samples, of `whole`, a chunk at a time."""
+        whole = len(indices) if whole is None else whole
+        chunks = (indices[i : i + CHUNK] for i in range(0, len(indices), CHUNK))
+        return sum((self.open_batch(chunk, whole).measure(weights) for chunk in chunks), 0.0)
+
+    def _gather(self, indices: Integers) -> Batch:
         if self._expanded is None:
             return self._make_batch(indices)
-        chosen = torch.from_numpy(indices)
+        chosen = torch.from_numpy(indices).to(self._device)
         return Batch(self._expanded.inputs[chosen], self._expanded.targets[chosen], self._expanded.keys)
-
-    def compute_loss(self, weights: Tensor, batch: Batch) -> Tensor:
-        """The mean loss of a batch."""
-        return self._objective.native_loss(split_weights(self._objective, weights), batch) / len(batch.inputs)
-
-    def compute_residuals(self, weights: Tensor, batch: Batch) -> Tensor:
-        """Flat residuals, whose squares sum to the mean loss of a batch."""
-        residuals = self._objective.native_residuals(split_weights(self._objective, weights), batch)
-        scale: float = len(batch.inputs) ** -0.5
-        return residuals.flatten() * scale
-
-    def measure_loss(self, weights: Tensor, indices: Integers) -> float:
-        """The mean loss of these samples, without a gradient."""
-        with torch.no_grad():
-            chunks = [indices[i : i + CHUNK] for i in range(0, len(indices), CHUNK)]
-            sums = [float(self.compute_loss(weights, self.gather(chunk))) * len(chunk) for chunk in chunks]
-        return sum(sums) / len(indices)
 
     def _make_batch(self, indices: Integers) -> Batch:
         batch = self._objective.make_batch(self._split, indices)
         parts = (batch.inputs, batch.targets, batch.keys)
-        return Batch(*(part.mul(2.0**-DATA.f).to(self._precision) for part in parts))
+        return Batch(*(part.mul(2.0**-DATA.f).to(self._device, self._precision) for part in parts))
+
+
+class NativeBatch:
+    """The loss of some of a batch's samples, divided by how many the batch has."""
+
+    def __init__(self, objective: Objective, batch: Batch, whole: int) -> None:
+        self._objective, self._batch, self._whole = objective, batch, whole
+
+    def measure(self, weights: Tensor) -> float:
+        with torch.no_grad():
+            return float(self._compute_loss(weights))
+
+    def differentiate(self, weights: Tensor) -> Tensor:
+        point = weights.detach().requires_grad_()
+        return torch.autograd.grad(self._compute_loss(point), point)[0]
+
+    def linearise(self, weights: Tensor) -> NativeLinear:
+        point = weights.detach().requires_grad_()
+        residuals = self._objective.native_residuals(split_weights(self._objective, point), self._batch)
+        scale: float = self._whole**-0.5
+        return NativeLinear(point, residuals.flatten() * scale)
+
+    def _compute_loss(self, weights: Tensor) -> Tensor:
+        return self._objective.native_loss(split_weights(self._objective, weights), self._batch) / self._whole
+
+
+class NativeLinear:
+    """Residuals at a point, with the products of their derivative J by automatic differentiation."""
+
+    def __init__(self, point: Tensor, residuals: Tensor) -> None:
+        self._point, self._residuals = point, residuals
+        # J v by differentiating J'u, which is linear in u: no forward mode needed
+        self._dual = torch.zeros_like(residuals).requires_grad_()
+        (self._pulled,) = torch.autograd.grad(residuals, point, self._dual, create_graph=True)
+        self.loss = float((residuals.detach() ** 2).sum())
+        self.gradient = self._pull(residuals.detach())
+
+    def measure_bend(self, v: Tensor) -> float:
+        return float((self._push(v) ** 2).sum())
+
+    def multiply(self, v: Tensor) -> Tensor:
+        return self._pull(self._push(v))
+
+    def _pull(self, u: Tensor) -> Tensor:
+        return torch.autograd.grad(self._residuals, self._point, u, retain_graph=True)[0]
+
+    def _push(self, v: Tensor) -> Tensor:
+        return torch.autograd.grad(self._pulled, self._dual, v, retain_graph=True)[0]

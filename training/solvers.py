@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.exact.late import torch
-from training.native import NativeProblem
-from training.objectives.base import Batch, Integers
+from training.objectives.base import Integers
+from training.problem import LinearLoss, Problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,9 +45,7 @@ class SolverSettings:
     inner: int = 10  # Newton: products of conjugate gradients for a step, of a pass each
 
 
-def run_adam(
-    problem: NativeProblem, start: Tensor, settings: SolverSettings, rng: np.random.Generator
-) -> Solver:
+def run_adam(problem: Problem, start: Tensor, settings: SolverSettings, rng: np.random.Generator) -> Solver:
     """Adam, its rate falling linearly to zero over the steps."""
     mean, square = torch.zeros_like(start), torch.zeros_like(start)
     decay_mean, decay_square = ADAM_DECAYS
@@ -62,9 +60,7 @@ def run_adam(
     yield from _descend(problem, start, move, settings, rng)
 
 
-def run_sgd(
-    problem: NativeProblem, start: Tensor, settings: SolverSettings, rng: np.random.Generator
-) -> Solver:
+def run_sgd(problem: Problem, start: Tensor, settings: SolverSettings, rng: np.random.Generator) -> Solver:
     """SGD with Nesterov momentum and clipped gradients, its rate falling linearly to zero over the steps."""
     velocity = torch.zeros_like(start)
 
@@ -77,27 +73,23 @@ def run_sgd(
 
 
 def _descend(
-    problem: NativeProblem,
+    problem: Problem,
     start: Tensor,
     move: Callable[[Tensor, int], Tensor],
     settings: SolverSettings,
     rng: np.random.Generator,
 ) -> Solver:
     """Follow `move` (gradient, step -> direction). By hand: torch.optim imports its compiler, 2 s at the first step."""
-    weights = start.clone().requires_grad_()
+    weights = start.clone()
     draw = _draw_batches(problem.count, settings.batch, rng)
     for step in range(settings.steps):
-        loss = problem.compute_loss(weights, problem.gather(next(draw)))
-        (gradient,) = torch.autograd.grad(loss, weights)
+        gradient = problem.open_batch(next(draw)).differentiate(weights)
         rate = settings.rate * (1 - step / settings.steps)
-        with torch.no_grad():
-            weights -= rate * move(gradient, step)
-        yield weights.detach()
+        weights = weights - rate * move(gradient, step)
+        yield weights
 
 
-def run_newton(
-    problem: NativeProblem, start: Tensor, settings: SolverSettings, rng: np.random.Generator
-) -> Solver:
+def run_newton(problem: Problem, start: Tensor, settings: SolverSettings, rng: np.random.Generator) -> Solver:
     """Damped Gauss-Newton on a new batch each step.
 
     A step that does not lower its batch's loss is not taken, the damping grows, and its passes are given back, so that
@@ -106,13 +98,14 @@ def run_newton(
     weights, damping, left, retries = start.clone(), settings.rate, settings.steps, RETRIES
     draw = _draw_batches(problem.count, settings.batch, rng)
     while left > 0:
-        model = _GaussNewton(problem, problem.gather(next(draw)), weights)
+        batch = problem.open_batch(next(draw))
+        model = batch.linearise(weights)
         step, passes = torch.zeros_like(weights), 1
-        for better in _solve(model, damping * model.curvature, min(settings.inner, left - 1)):
+        for better in _solve(model, damping * _measure_curvature(model), min(settings.inner, left - 1)):
             step, passes = better, passes + 1
             yield weights
-        loss = model.measure_loss(step)
-        damping = _adapt(damping, (model.loss - loss) / max(model.predict_decrease(step), TINY))
+        loss = batch.measure(weights + step)
+        damping = _adapt(damping, (model.loss - loss) / max(_predict_decrease(model, step), TINY))
         if loss < model.loss:  # False where it is not a number
             weights, left = weights + step, left - passes
         elif retries > 0:
@@ -131,46 +124,18 @@ def _adapt(damping: float, ratio: float) -> float:
     return min(max(damping, DAMPING_RANGE[0]), DAMPING_RANGE[1])
 
 
-class _GaussNewton:
-    """The quadratic model of a batch's loss at a point: J'r is half its gradient, J'J half its curvature.
-
-    `curvature` is that of J'J along the gradient.
-    """
-
-    def __init__(self, problem: NativeProblem, batch: Batch, point: Tensor) -> None:
-        self._problem, self._batch = problem, batch
-        self._point = point.detach().requires_grad_()
-        self._residuals = problem.compute_residuals(self._point, batch)
-        # J v by differentiating J'u, which is linear in u: no forward mode needed
-        self._dual = torch.zeros_like(self._residuals).requires_grad_()
-        (self._pulled,) = torch.autograd.grad(self._residuals, self._point, self._dual, create_graph=True)
-        self.loss = float((self._residuals.detach() ** 2).sum())
-        self.gradient = self._pull(self._residuals.detach())
-        square = float(self.gradient @ self.gradient)
-        self.curvature = float((self.push(self.gradient) ** 2).sum()) / square if square > 0 else 0.0
-
-    def measure_loss(self, step: Tensor) -> float:
-        """The batch's loss after a step."""
-        with torch.no_grad():
-            return float(self._problem.compute_loss(self._point + step, self._batch))
-
-    def _pull(self, u: Tensor) -> Tensor:
-        return torch.autograd.grad(self._residuals, self._point, u, retain_graph=True)[0]
-
-    def push(self, v: Tensor) -> Tensor:
-        """J v."""
-        return torch.autograd.grad(self._pulled, self._dual, v, retain_graph=True)[0]
-
-    def multiply(self, v: Tensor) -> Tensor:
-        """J'J v."""
-        return self._pull(self.push(v))
-
-    def predict_decrease(self, step: Tensor) -> float:
-        """By how much the model's loss falls."""
-        return -float(2 * self.gradient @ step + (self.push(step) ** 2).sum())
+def _measure_curvature(model: LinearLoss) -> float:
+    """Of J'J along the gradient."""
+    square = float(model.gradient @ model.gradient)
+    return model.measure_bend(model.gradient) / square if square > 0 else 0.0
 
 
-def _solve(model: _GaussNewton, damping: float, products: int) -> Solver:
+def _predict_decrease(model: LinearLoss, step: Tensor) -> float:
+    """By how much the model's loss falls."""
+    return -(2 * float(model.gradient @ step) + model.measure_bend(step))
+
+
+def _solve(model: LinearLoss, damping: float, products: int) -> Solver:
     """Conjugate gradients for (J'J + damping) step = -J'r; yields the step so far after every product."""
     step = torch.zeros_like(model.gradient)
     rest = -model.gradient
