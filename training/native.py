@@ -12,7 +12,7 @@ import numpy as np
 
 from training.exact.grids import DATA, MASTER
 from training.exact.late import torch
-from training.objectives.base import Batch, Integers, Objective, split_weights
+from training.objectives.base import Batch, Integers, Objective, count_parameters, split_weights
 from training.splits import Split
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ class NativeProblem:
     @property
     def count(self) -> int:
         return self._split.count
+
+    @property
+    def size(self) -> int:
+        """How many parameters there are."""
+        return count_parameters(self._objective)
 
     def read_weights(self, master: Integers) -> Tensor:
         """Flat weights of flat master units."""
