@@ -23,7 +23,7 @@ import numpy as np
 
 from training.engine import Task
 from training.exact.late import torch
-from training.group import Group, GroupLost, leave_group
+from training.group import DeviceMissing, Group, GroupLost, leave_group
 from training.hashing import compute_tagged_hash
 from training.native import NativeBatch, NativeLinear, NativeProblem
 from training.objectives.base import Integers
@@ -79,6 +79,22 @@ class Alone:
     @contextmanager
     def share(self, task: Task, split: Split) -> Iterator[Problem]:
         yield make_native(task, split, self._device)
+
+    def wait(self) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
+
+
+class Nobody:
+    """Those who lack what they were told to compute on: every training says so."""
+
+    def __init__(self, why: DeviceMissing) -> None:
+        self._why = why
+
+    def share(self, task: Task, split: Split) -> AbstractContextManager[Problem]:
+        raise self._why
 
     def wait(self) -> None:
         pass

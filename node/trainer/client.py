@@ -2,6 +2,9 @@
 
 The process is started at the first training. Its end is not the node's: a trainer that keeps dying (out of memory, say)
 is left alone for a while, and the node mines on without updates of its own.
+
+Several trainers are a group (training/group.py): the process that is spoken with, rank 0, and its companions. One of
+them lost is all of them lost, and the training they were at; they are started again together.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ import trio
 
 from ledger.errors import LedgerError, MissingBlobs
 from node.threads import use_one_thread
+from node.trainer.ranks import make_environments
 from node.trainer.requests import Trained, TrainRequest, encode_request
-from node.worker.process import WorkerGone, WorkerProcess
+from node.worker.process import MAX_TRIES, WorkerGone, WorkerProcess
 from node.worker.wire import Frame
 
 log = logging.getLogger(__name__)
@@ -49,10 +53,12 @@ class TrainerClient:
         blobs: Path,
         log_path: Path,
         *,
+        trainers: int = 1,
         command: Sequence[str] = PROGRAM,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         use_one_thread()
+        self.trainers = trainers
         self._clock = clock
         self._genesis, self._blobs, self._log_path = genesis, blobs, log_path
         self._command = command
@@ -67,6 +73,12 @@ class TrainerClient:
     def pid(self) -> int | None:
         """The process, if it was started."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def pids(self) -> list[int]:
+        """All processes of the group, by rank."""
+        process = self._process
+        return [] if process is None or process.pid is None else [process.pid, *process.companion_pids]
 
     @property
     def alive(self) -> bool:
@@ -137,7 +149,10 @@ class TrainerClient:
             on_failure=self._note_failure,
             log_path=self._log_path,
             command=self._command,
-            name="trainer",
+            name="trainer" if self.trainers == 1 else "group of trainers",
+            make_environments=partial(make_environments, self.trainers, self._log_path.parent),
+            # what a lost group was at is lost, too: begun again it would come too late
+            max_tries=MAX_TRIES if self.trainers == 1 else 1,
         )
         try:
             process.start()
@@ -148,6 +163,11 @@ class TrainerClient:
     def _note_failure(self, why: str) -> None:
         log.warning("%s; the node goes on without updates of its own for %.0f s", why, PAUSE_S)
         self._failure = why
+
+
+def make_command(device: str) -> list[str]:
+    """The program of a trainer that computes on a device (auto, cpu, cuda)."""
+    return [*PROGRAM, "--device", device]
 
 
 def _read_answer(answer: Frame) -> Trained:

@@ -12,6 +12,7 @@ from node.worker.wire import Frame, FrameReader
 
 REPLACED = "a newer request took its place"
 STOPPED = "it was called off"
+IDLE_S = 15.0  # well within the time that ranks of a group wait for a word
 
 
 class Inbox:
@@ -24,10 +25,16 @@ class Inbox:
         self._stopped = 0
         self._ended = False
 
-    def wait(self) -> Frame | None:
-        """Return the next training [number, "train", token, ...]; None when the node is gone."""
+    def wait(self, idle: Callable[[], None] = lambda: None) -> Frame | None:
+        """Return the next training [number, "train", token, ...]; None when the node is gone.
+
+        `idle` is called every IDLE_S meanwhile.
+        """
         while self._newest is None and not self._ended:
-            self._receive()
+            if select.select([self._descriptor], [], [], IDLE_S)[0]:
+                self._receive()
+            else:
+                idle()
         frame, self._newest = self._newest, None
         return None if self._ended else frame
 

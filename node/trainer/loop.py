@@ -20,13 +20,16 @@ from node.work import task_of
 from node.worker.wire import Frame, FrameReader, write_frame
 
 if TYPE_CHECKING:
-    from training.engine import Engine
+    from training.engine import Engine, Task
+    from training.group import DeviceChoice, Place
     from training.local import LocalSettings, LocalUpdate, LocalWork
+    from training.shared import Trainers
 
 log = logging.getLogger(__name__)
 
 INPUT = 0
 LOWER = 5  # priority than mining, for training itself
+LOST = 3  # exit status: the group is over
 MAX_SAMPLES_BYTES = 64 << 20  # of a miner's own file
 
 
@@ -34,11 +37,14 @@ class Refused(Exception):
     """A training that brings no update; the message says why."""
 
 
-def run_loop(genesis_path: Path, blobs_path: Path, path: str, output: int) -> None:
+def run_loop(
+    genesis_path: Path, blobs_path: Path, path: str, output: int, place: Place | None, device: DeviceChoice
+) -> None:
     """Serve until the input ends."""
     import torch
 
     from training.engine import Engine
+    from training.group import GroupLost
 
     torch.set_num_threads(1)
     genesis = Genesis.decode(genesis_path.read_bytes())
@@ -49,23 +55,42 @@ def run_loop(genesis_path: Path, blobs_path: Path, path: str, output: int) -> No
     inbox = Inbox(
         FrameReader(INPUT), INPUT, lambda number, why: write_frame(output, [number, "refused", why])
     )
-    trainer = Trainer(genesis.params, engine, inbox)
-    while (frame := inbox.wait()) is not None:
-        write_frame(output, trainer.answer(frame))
+    try:
+        trainers = open_trainers(place, device)
+        trainer = Trainer(genesis.params, engine, inbox, trainers)
+        while (frame := inbox.wait(trainers.wait)) is not None:
+            write_frame(output, trainer.answer(frame))
+        trainers.leave()
+    except GroupLost as error:
+        log.error("rank 0: %s", error)
+        os._exit(LOST)  # at once: threads of a broken group may not end
+
+
+def open_trainers(place: Place | None, device: DeviceChoice) -> Trainers:
+    """Who computes: this process, or the group that it leads. Raises GroupLost."""
+    from training.group import DeviceMissing, choose_device, join_group
+    from training.shared import Alone, Leader, Nobody
+
+    try:
+        return Alone(choose_device(device)) if place is None else Leader(join_group(place, device))
+    except DeviceMissing as error:
+        return Nobody(error)
 
 
 class Trainer:
     """Answers trainings. Keeps what their payloads lost, job by job."""
 
-    def __init__(self, params: ChainParams, engine: Engine, inbox: Inbox) -> None:
+    def __init__(self, params: ChainParams, engine: Engine, inbox: Inbox, trainers: Trainers) -> None:
         from training.feedback import Feedback
 
         self._params, self._engine, self._inbox = params, engine, inbox
+        self._trainers = trainers
         self._feedback = Feedback()
 
     def answer(self, frame: Frame) -> Frame:
         """The answer [number, status, ...] to [number, "train", token, ...]."""
         from training.errors import TrainingError
+        from training.group import GroupLost
 
         number, _, token, *values = frame
         try:
@@ -76,6 +101,8 @@ class Trainer:
             return [number, "missing", list(error.cids)]
         except LedgerError as error:
             return [number, "failed", str(error)]
+        except GroupLost:
+            raise
         except Exception as error:  # border: one training must not end the process
             log.exception("a training failed")
             return [number, "failed", f"{type(error).__name__}: {error}"]
@@ -93,7 +120,8 @@ class Trainer:
         def stop() -> bool:
             return bool(self._inbox.find_reason_to_stop(token)) or time.monotonic() >= deadline_s
 
-        outcome = train_update(work, settings, request.seed, stop)
+        with self._trainers.share(self._read_task(request), work.train) as problem:
+            outcome = train_update(work, settings, request.seed, stop, problem)
         why = self._inbox.find_reason_to_stop(token)
         if why:
             raise Refused(why)
@@ -106,12 +134,15 @@ class Trainer:
 
         return load_work(
             self._engine,
-            task_of(decode_spec(request.spec, self._params)),
+            self._read_task(request),
             request.weights,
             previous=request.previous,
             tickets=request.tickets,
             own_samples=_read_samples(Path(request.samples_path)) if request.samples_path else b"",
         )
+
+    def _read_task(self, request: TrainRequest) -> Task:
+        return task_of(decode_spec(request.spec, self._params))
 
     def _pack(self, request: TrainRequest, update: LocalUpdate) -> Frame:
         import numpy as np

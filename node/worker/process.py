@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from node.worker.companions import Companions
 from node.worker.wire import Frame, FrameReader, write_frame
 
 log = logging.getLogger(__name__)
@@ -85,7 +88,11 @@ class _Outbox:
 
 
 class WorkerProcess:
-    """Sends requests to the training process and hands its events on."""
+    """Sends requests to the training process and hands its events on.
+
+    `make_environments` says before every start with which variables beside the node's: a mapping for the process, and
+    one more for each companion of it.
+    """
 
     def __init__(
         self,
@@ -98,16 +105,20 @@ class WorkerProcess:
         log_path: Path,
         command: Sequence[str] = PROGRAM,
         name: str = "training process",
+        make_environments: Callable[[], Sequence[Mapping[str, str]]] = lambda: [{}],
+        max_tries: int = MAX_TRIES,
     ) -> None:
         self._argv = [*command, str(genesis), str(blobs), path]
         self._name = name
         self._on_event, self._on_failure = on_event, on_failure
         self._log_path = log_path
+        self._make_environments, self._max_tries = make_environments, max_tries
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()  # of everything below
         self._waiting: dict[int, _Waiting] = {}
         self._deaths: deque[float] = deque(maxlen=CRASHES)
         self._process: subprocess.Popen[bytes] | None = None
+        self._companions = Companions(name, lambda: None)
         self._outbox = _Outbox()
         self._heard_s = 0.0
         self._ended = ""  # why there are no more calls
@@ -121,6 +132,10 @@ class WorkerProcess:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
+    @property
+    def companion_pids(self) -> list[int]:
+        return self._companions.pids
+
     def start(self) -> None:
         with self._lock:
             if not self._ended:
@@ -128,20 +143,41 @@ class WorkerProcess:
 
     def _launch(self) -> None:
         """Start a process, and give it the requests that its predecessor did not answer."""
-        _bound_log(self._log_path)
-        with self._log_path.open("ab") as output:
-            process = subprocess.Popen(
-                self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output
-            )
+        process, companions = self._spawn()
         outbox = _Outbox()
-        self._process, self._outbox, self._heard_s = process, outbox, time.monotonic()
+        self._process, self._companions, self._outbox = process, companions, outbox
+        self._heard_s = time.monotonic()
         for waiting in self._waiting.values():
             self._post(waiting)
-        for name, target in (("worker-reader", self._read), ("worker-writer", _write)):
-            threading.Thread(target=target, args=(process, outbox), name=name, daemon=True).start()
+        reading = partial(self._read, process, outbox, companions)
+        for name, target in (("worker-reader", reading), ("worker-writer", partial(_write, process, outbox))):
+            threading.Thread(target=target, name=name, daemon=True).start()
+
+    def _spawn(self) -> tuple[subprocess.Popen[bytes], Companions]:
+        """Start a process and its companions: all of them or none."""
+        _bound_log(self._log_path)
+        own, *others = self._make_environments()
+        with self._log_path.open("ab") as output:
+            process = subprocess.Popen(
+                self._argv,
+                env=os.environ | own,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+            )
+            companions = Companions(self._name, process.kill)
+            try:
+                for other in others:
+                    companions.start(self._argv, other, output)
+            except OSError:
+                companions.end()
+                process.kill()
+                process.wait()
+                raise
+        return process, companions
 
     def _post(self, waiting: _Waiting) -> None:
-        if waiting.tries < MAX_TRIES:
+        if waiting.tries < self._max_tries:
             waiting.tries += 1
             self._outbox.put(waiting.frame)
         else:
@@ -162,11 +198,13 @@ class WorkerProcess:
         if process is None:
             return
         self._outbox.close()
+        self._companions.expect_end()
         try:
             process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._companions.end()
 
     def call(self, kind: str, arguments: Frame, timeout_s: float) -> Frame:
         """Return the answer [status, ...]; WorkerGone if the process dies on it twice or does not answer."""
@@ -200,7 +238,7 @@ class WorkerProcess:
                 log.error("the %s has been silent for over %.0f s and is ended", self._name, HUNG_S)
                 self._process.kill()
 
-    def _read(self, process: subprocess.Popen[bytes], outbox: _Outbox) -> None:
+    def _read(self, process: subprocess.Popen[bytes], outbox: _Outbox, companions: Companions) -> None:
         assert process.stdout is not None
         reader = FrameReader(process.stdout.fileno())
         try:
@@ -216,6 +254,7 @@ class WorkerProcess:
             process.kill()
             status = process.wait()
         process.stdout.close()
+        companions.end()
         self._note_death(status)
 
     def _dispatch(self, frame: Frame) -> None:

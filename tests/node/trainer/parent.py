@@ -1,6 +1,6 @@
-"""A node's stand-in: lets a real trainer train without end, prints its pid, and waits to be killed.
+"""A node's stand-in: lets real trainers train without end, prints their pids, and waits to be killed.
 
-`python -m tests.node.trainer.parent FOLDER`
+`python -m tests.node.trainer.parent FOLDER TRAINERS`
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import trio
 from tests.node.trainer.real import RealTrainer
 
 
-async def train(folder: Path) -> None:
-    trainer = RealTrainer(folder)
+async def train(folder: Path, trainers: int) -> None:
+    trainer = RealTrainer(folder, trainers)
     async with trio.open_nursery() as nursery:
         await trainer.client.train(trainer.make_request())  # it is up
         nursery.start_soon(trainer.client.train, trainer.make_request(steps=10**9, seconds=600.0))
-        print(trainer.client.pid, flush=True)
+        print(*trainer.client.pids, flush=True)
 
 
 if __name__ == "__main__":
-    trio.run(train, Path(sys.argv[1]))
+    trio.run(train, Path(sys.argv[1]), int(sys.argv[2]))

@@ -9,7 +9,7 @@ from typing import Any
 from ledger.blobs import BlobStore
 from ledger.genesis import regtest_genesis
 from ledger.jobspec import JobSpec, encode_spec
-from node.trainer.client import TrainerClient
+from node.trainer.client import TrainerClient, make_command
 from node.trainer.requests import TrainRequest
 
 JOB_FILE = Path(__file__).parents[3] / "examples" / "teacher.toml"
@@ -22,6 +22,8 @@ class RealTrainer:
     """The client of a trainer, its folder, and a job whose data it holds."""
 
     folder: Path
+    trainers: int = 1
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         from node.work import EngineVerifier
@@ -31,7 +33,11 @@ class RealTrainer:
         (self.folder / "genesis.bin").write_bytes(GENESIS.encode())
         blobs = BlobStore(self.folder / "blobs")
         self.client = TrainerClient(
-            self.folder / "genesis.bin", self.folder / "blobs", self.folder / "trainer.log"
+            self.folder / "genesis.bin",
+            self.folder / "blobs",
+            self.folder / "trainer.log",
+            trainers=self.trainers,
+            command=make_command(self.device),
         )
         prepared = prepare(load_job_file(JOB_FILE), GENESIS.params.sidecar_limit)
         blobs.put(prepared.blob)

@@ -133,13 +133,15 @@ async def test_trainer_gives_way_to_mining(trainer: RealTrainer) -> None:
     assert os.getpriority(os.PRIO_PROCESS, trainer.client.pid) >= 10
 
 
-def test_trainer_ends_with_a_killed_parent_while_it_trains(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.node.trainer.parent", str(tmp_path)]
+@pytest.mark.parametrize("trainers", [1, 2])
+def test_trainers_end_with_a_killed_parent_while_they_train(tmp_path: Path, trainers: int) -> None:
+    command = [sys.executable, "-m", "tests.node.trainer.parent", str(tmp_path), str(trainers)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
         try:
             assert parent.stdout is not None
-            pid = int(parent.stdout.readline())
-            assert read_start(pid) is not None
+            pids = [int(pid) for pid in parent.stdout.readline().split()]
+            assert len(pids) == trainers
+            assert all(read_start(pid) is not None for pid in pids)
         finally:
             parent.kill()
-    until(lambda: read_start(pid) is None)
+    until(lambda: all(read_start(pid) is None for pid in pids))
