@@ -212,9 +212,15 @@ async def _run_worker(worker: WorkerClient, stop: Stop) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _open_trainer(settings: Settings) -> AsyncIterator[TrainerClient]:
-    """The trainer, whose process starts at its first training."""
+    """The trainers, whose processes start at their first training."""
     log_path = settings.data_dir / LOG_FILE.parent / "trainer.log"
-    trainer = TrainerClient(settings.data_dir / GENESIS_FILE, settings.data_dir / BLOBS_FOLDER, log_path)
+    trainer = TrainerClient(
+        settings.data_dir / GENESIS_FILE,
+        settings.data_dir / BLOBS_FOLDER,
+        log_path,
+        trainers=settings.trainers,
+        device=settings.device,
+    )
     try:
         yield trainer
     finally:
@@ -296,7 +302,9 @@ def make_services(
     miner = Miner(chain, worker, sync, wallet.own.keypair, gossip.publish_block, settings.mine)
     shares, kept = ShareBox(), KeptUpdates(settings.data_dir)
     trains = settings.mine and settings.updates
-    maker = UpdateMaker(chain, trainer, wallet.own, kept, shares, miner.may_mine, trains)
+    maker = UpdateMaker(
+        chain, trainer, wallet.own, kept, shares, miner.may_mine, trains, settings.own_samples
+    )
     miner.on_share = shares.add
     keeper = _make_keeper(settings, transport, chain.chain.genesis.chain_id)
     PeerServer(chain, names).register(transport)

@@ -20,6 +20,10 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 PREFIX = "GRADIENTCOIN_"
 OTHER_VARIABLES = ("NODE", "DATA_DIR", "DEBUG", "TORCH_INDEX")  # read elsewhere
 KINDS = {bool: "true or false", int: "a whole number", str: "a text"}
+DEVICES = ("auto", "cpu", "cuda")
+MAX_TRAINERS = 64
+JOB_PREFIX = re.compile("[0-9a-f]{4,64}")
+FLAGS = {"own_samples": "--samples"}  # those not named as their keys
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -38,6 +42,9 @@ class Settings:
     updates: bool  # whether a mining node trains updates, too
     worker_path: str
     log_level: str
+    trainers: int = 1  # processes that train an update together
+    device: str = "auto"  # that they train on
+    own_samples: tuple[tuple[str, str], ...] = ()  # (beginning of a job's id, file), absolute
 
 
 DEFAULTS: dict[str, Any] = {  # Any: the types a TOML file can hold
@@ -51,6 +58,9 @@ DEFAULTS: dict[str, Any] = {  # Any: the types a TOML file can hold
     "updates": True,
     "worker_path": "fused",
     "log_level": "INFO",
+    "trainers": 1,
+    "device": "auto",
+    "own_samples": {},
 }
 
 
@@ -69,6 +79,7 @@ def load_settings(
     """Read a data directory's settings; DataDirError names the key that is wrong and where it came from."""
     values = {item.key: item.value for item in explain_settings(data_dir, flags, environment)}
     values["bootstrap"] = tuple(values["bootstrap"])
+    values["own_samples"] = tuple(values["own_samples"].items())
     return Settings(data_dir=data_dir, **values)
 
 
@@ -108,13 +119,13 @@ def _choose(
 ) -> tuple[Any, str]:
     """Return a setting's value and origin."""
     if flags.get(key) not in (None, (), []):
-        flag = f"--{key.replace('_', '-')}"
+        flag = FLAGS.get(key, f"--{key.replace('_', '-')}")
         return check_setting(key, flags[key], flag), flag
     variable = PREFIX + key.upper()
     if variable in environment:
         return check_setting(key, _parse(key, environment[variable], variable), variable), variable
     if key in file:
-        return check_setting(key, file[key], str(data_dir / CONFIG)), str(data_dir / CONFIG)
+        return check_setting(key, file[key], str(data_dir / CONFIG), data_dir), str(data_dir / CONFIG)
     return DEFAULTS[key], "default"
 
 
@@ -130,28 +141,51 @@ def _parse(key: str, text: str, variable: str) -> Any:
         return int(text)
     if isinstance(default, list):
         return [part for part in text.replace(",", " ").split() if part]
+    if isinstance(default, dict):
+        return [part.strip() for part in text.split(",") if part.strip()]
     return text
 
 
-def check_setting(key: str, value: Any, origin: str) -> Any:
-    """Return a value that fits its setting; DataDirError says what was expected, and where the value stands."""
+def check_setting(key: str, value: Any, origin: str, folder: Path = Path()) -> Any:
+    """Return a value that fits its setting; DataDirError says what was expected, and where the value stands.
+
+    Files are relative to `folder`.
+    """
     default = DEFAULTS[key]
+    if isinstance(default, dict):
+        return _check_samples(key, value, origin, folder)
     if isinstance(default, list):
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             raise _wrong(key, origin, "a list of texts", value)
     elif type(value) is not type(default):
         raise _wrong(key, origin, KINDS[type(default)], value)
-    choices = {"chain": CHAINS, "worker_path": PATHS, "log_level": LOG_LEVELS}.get(key)
+    choices = {"chain": CHAINS, "worker_path": PATHS, "log_level": LOG_LEVELS, "device": DEVICES}.get(key)
     if choices and value not in choices:
         raise _wrong(key, origin, f"one of {', '.join(choices)}", value)
     if key == "api_port" and not 0 <= value < 65536:
         raise _wrong(key, origin, "0..65535", value)
+    if key == "trainers" and not 1 <= value <= MAX_TRAINERS:
+        raise _wrong(key, origin, f"1..{MAX_TRAINERS}", value)
     if key == "listen" and not _is_listenable(value):
         raise _wrong(key, origin, f"an address to listen on, such as {DEFAULT_LISTEN}", value)
     for address in value if key == "bootstrap" else ():
         if parse_peer_id(address) is None:
             raise _wrong(key, origin, "full addresses of nodes, /ip4/HOST/tcp/PORT/p2p/ID", address)
     return value
+
+
+def _check_samples(key: str, value: Any, origin: str, folder: Path) -> dict[str, str]:
+    """Files by job: of a table, or of texts JOB=FILE."""
+    pairs = list(value.items()) if isinstance(value, dict) else [tuple(text.split("=", 1)) for text in value]
+    for pair in pairs:
+        if (
+            len(pair) != 2
+            or not JOB_PREFIX.fullmatch(str(pair[0]))
+            or not (pair[1] and isinstance(pair[1], str))
+        ):
+            shown = "=".join(map(str, pair))
+            raise _wrong(key, origin, "JOB=FILE with 4 or more hex digits of a job's id", shown)
+    return {job: str((folder / Path(file).expanduser()).absolute()) for job, file in pairs}
 
 
 def _is_listenable(address: str) -> bool:

@@ -49,6 +49,8 @@ def show(data_dir: Path | None, origin: bool, as_json: bool) -> None:
 def format_value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        value = [f"{key}={part}" for key, part in value.items()]
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "-"
     return str(value)

@@ -21,7 +21,7 @@ from node.datadir import (
     say_no_network,
 )
 from node.lock import LOCK_FILE, hold_lock
-from node.settings import check_setting, list_unknown_variables
+from node.settings import DEVICES, MAX_TRAINERS, check_setting, list_unknown_variables
 from node.testnet.environment import add_kernel_cache
 
 data_dir_option = click.option(
@@ -92,6 +92,18 @@ def init(
 @click.option(
     "--updates/--no-updates", default=None, help="When mining, also train updates for jobs that pay."
 )
+@click.option(
+    "--trainers",
+    type=click.IntRange(1, MAX_TRAINERS),
+    help="Processes that train an update together.  [default: 1]",
+)
+@click.option("--device", type=click.Choice(DEVICES), help="What updates are trained on.  [default: auto]")
+@click.option(
+    "--samples",
+    multiple=True,
+    metavar="JOB=FILE",
+    help="Samples of your own for a job's updates (docs/trainers.md); may be repeated.",
+)
 @click.option("--listen", metavar="MULTIADDR", help="Where other nodes reach this one.")
 @click.option("--api-port", type=click.IntRange(0, 65535), help="Port of the local API; 0 is any.")
 def run(
@@ -99,6 +111,9 @@ def run(
     bootstrap: tuple[str, ...],
     mine: bool | None,
     updates: bool | None,
+    trainers: int | None,
+    device: str | None,
+    samples: tuple[str, ...],
     listen: str | None,
     api_port: int | None,
 ) -> None:
@@ -114,10 +129,12 @@ def run(
         argv.append("--mine" if mine else "--no-mine")
     if updates is not None:
         argv.append("--updates" if updates else "--no-updates")
-    if listen is not None:
-        argv += ["--listen", listen]
-    if api_port is not None:
-        argv += ["--api-port", str(api_port)]
+    given = {"trainers": trainers, "device": device, "listen": listen, "api-port": api_port}
+    for name, value in given.items():
+        if value is not None:
+            argv += [f"--{name}", str(value)]
+    for pair in samples:
+        argv += ["--samples", pair]
     environment = add_kernel_cache(dict(os.environ))
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-P", "-m", "node", *argv], environment)

@@ -45,6 +45,7 @@ def list_facts(answer: Json) -> list[tuple[str, object]]:
         ),
         ("mining", describe_mining(answer["mining"])),
         ("updates", describe_updates(answer["updates"])),
+        *list_trainer_facts(answer["updates"]),
         ("worker", describe_worker(answer["worker"])),
         (
             "mempool",
@@ -65,6 +66,16 @@ def describe_updates(updates: Json) -> str:
     return (
         f"{count_of(updates['committed'], 'update')} sent, {paid} paid, {earned} earned; {updates['doing']}"
     )
+
+
+def list_trainer_facts(updates: Json) -> list[tuple[str, object]]:
+    """Who trains the updates, and what of it is to be mended."""
+    if not updates["enabled"]:
+        return []
+    trainers = updates["trainers"]
+    restarts = count_of(trainers["restarts"], "restart")
+    shown = f"{trainers['count']}, {trainers['state']}, device {trainers['device']}, {restarts}"
+    return [("trainers", shown), *([("", updates["note"])] if updates["note"] else [])]
 
 
 def describe_head(head: Json) -> str:

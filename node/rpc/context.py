@@ -19,6 +19,7 @@ from node.p2p.transport import Transport
 from node.rpc.job_views import Tallies
 from node.services.pulse import Pulse
 from node.services.update_maker import MarketStats
+from node.trainer.requests import TrainersStatus
 from node.wallet import Wallet
 from node.worker.client import PreparedReply
 
@@ -85,6 +86,8 @@ class Making(Protocol):
 
     enabled: bool
     stats: MarketStats
+
+    def describe_trainers(self) -> TrainersStatus: ...
 
 
 class Progress(Protocol):

@@ -130,7 +130,8 @@ async def get_status(context: ApiContext, request: Request) -> Json:
 
 
 def _show_maker(maker: Making) -> Json:
-    return {"enabled": maker.enabled} | asdict(maker.stats) | {"earned": str(maker.stats.earned)}
+    stats = asdict(maker.stats) | {"earned": str(maker.stats.earned)}
+    return {"enabled": maker.enabled} | stats | {"trainers": asdict(maker.describe_trainers())}
 
 
 async def get_peers(context: ApiContext, request: Request) -> Json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,7 +35,7 @@ from node.services.update_plan import (
     take_shares,
 )
 from node.trainer.client import TrainingRefused
-from node.trainer.requests import Trained, TrainRequest
+from node.trainer.requests import Trained, TrainersStatus, TrainRequest
 from node.wallet import WalletAccount
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,9 @@ class UpdateTrainer(Protocol):
     async def train(self, request: TrainRequest) -> Trained:
         """TrainingRefused if there is no update; LedgerError if the trainer failed."""
 
+    def describe(self) -> TrainersStatus:
+        """How it is."""
+
 
 @dataclass(slots=True)
 class MarketStats:
@@ -64,6 +67,7 @@ class MarketStats:
     paid: int = 0
     earned: int = 0
     doing: str = "waiting for a job that pays for updates"
+    note: str = ""  # what an operator should mend
 
 
 class UpdateMaker:
@@ -78,12 +82,18 @@ class UpdateMaker:
         shares: ShareBox,
         may_work: Callable[[], bool],
         enabled: bool,
+        own_samples: Sequence[tuple[str, str]] = (),
     ) -> None:
+        """`own_samples` are files by beginnings of a job's id."""
         self.enabled = enabled
+        self._own_samples = own_samples
         self.stats = MarketStats()
         self._chain, self._trainer, self._account = chain, trainer, account
         self._kept, self._shares, self._may_work = kept, shares, may_work
         self._tried: dict[tuple[bytes, int], None] = {}
+
+    def describe_trainers(self) -> TrainersStatus:
+        return self._trainer.describe()
 
     async def run(self) -> None:
         """Until cancelled: reveal what was committed to, and, if enabled, train more."""
@@ -118,16 +128,24 @@ class UpdateMaker:
         name = f"round {plan.round} of job {plan.job_id.hex()[:8]}"
         self.stats.doing = f"training for {name}"
         try:
-            trained = await self._trainer.train(_ask(plan))
+            trained = await self._trainer.train(_ask(plan, find_samples(self._own_samples, plan.job_id)))
         except TrainingRefused as error:
             log.info("no update for %s: %s", name, error)
         except LedgerError as error:
             log.warning("no update for %s: %s", name, error)
         else:
             self.stats.trained += 1
+            self._note_samples(plan.job_id, trained.note)
             losses = (trained.loss_before, trained.loss_after)
             log.info("update for %s: %s, loss %.6g -> %.6g", name, trained.solver, *losses)
             await self._commit(plan, trained.payload)
+
+    def _note_samples(self, job_id: bytes, why: str) -> None:
+        """Say once, and until it is mended, that an update was trained without the own samples it should have had."""
+        note = f"job {job_id.hex()[:8]}: {why}" if why else ""
+        if note and note != self.stats.note:
+            log.warning("%s", note)
+        self.stats.note = note
 
     async def _commit(self, plan: Plan, payload: bytes) -> None:
         update = KeptUpdate(
@@ -210,7 +228,13 @@ class UpdateMaker:
             self.stats.earned -= result.amount
 
 
-def _ask(plan: Plan) -> TrainRequest:
+def find_samples(own_samples: Sequence[tuple[str, str]], job_id: bytes) -> str:
+    """Return the file for a job, or an empty text: that which names it by most digits."""
+    fitting = [(len(job), file) for job, file in own_samples if job_id.hex().startswith(job)]
+    return max(fitting, default=(0, ""))[1]
+
+
+def _ask(plan: Plan, samples_path: str) -> TrainRequest:
     return TrainRequest(
         spec=encode_spec(plan.spec),
         weights=plan.weights,
@@ -218,6 +242,7 @@ def _ask(plan: Plan) -> TrainRequest:
         seed=secrets.token_bytes(32),  # so that miners' updates differ
         seconds=plan.limit_s,
         size_limit=plan.limit_bytes,
+        samples_path=samples_path,
     )
 
 

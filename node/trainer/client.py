@@ -23,7 +23,7 @@ import trio
 from ledger.errors import LedgerError, MissingBlobs
 from node.threads import use_one_thread
 from node.trainer.ranks import make_environments
-from node.trainer.requests import Trained, TrainRequest, encode_request
+from node.trainer.requests import Trained, TrainersStatus, TrainRequest, encode_request
 from node.worker.process import MAX_TRIES, WorkerGone, WorkerProcess
 from node.worker.wire import Frame
 
@@ -54,14 +54,15 @@ class TrainerClient:
         log_path: Path,
         *,
         trainers: int = 1,
+        device: str = "auto",
         command: Sequence[str] = PROGRAM,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         use_one_thread()
-        self.trainers = trainers
+        self._trainers, self._device = trainers, device
         self._clock = clock
         self._genesis, self._blobs, self._log_path = genesis, blobs, log_path
-        self._command = command
+        self._command = [*command, *(("--device", device) if device != "auto" else ())]
         self._tokens = itertools.count(1)
         self._lock = threading.Lock()  # of everything below
         self._process: WorkerProcess | None = None
@@ -88,6 +89,15 @@ class TrainerClient:
     def restarts(self) -> int:
         """Of the process since it was first started, or since the last pause."""
         return 0 if self._process is None else self._process.restarts
+
+    def describe(self) -> TrainersStatus:
+        if self._failure:
+            state = "paused"
+        elif self._process is None:
+            state = "not started"
+        else:
+            state = "running" if self.alive else "ended"
+        return TrainersStatus(self._trainers, self._device, state, self.restarts)
 
     async def warm_up(self) -> None:
         """Start the process, if it does not run: its first seconds go into importing torch. Never fails."""
@@ -149,10 +159,10 @@ class TrainerClient:
             on_failure=self._note_failure,
             log_path=self._log_path,
             command=self._command,
-            name="trainer" if self.trainers == 1 else "group of trainers",
-            make_environments=partial(make_environments, self.trainers, self._log_path.parent),
+            name="trainer" if self._trainers == 1 else "group of trainers",
+            make_environments=partial(make_environments, self._trainers, self._log_path.parent),
             # what a lost group was at is lost, too: begun again it would come too late
-            max_tries=MAX_TRIES if self.trainers == 1 else 1,
+            max_tries=MAX_TRIES if self._trainers == 1 else 1,
         )
         try:
             process.start()
@@ -163,11 +173,6 @@ class TrainerClient:
     def _note_failure(self, why: str) -> None:
         log.warning("%s; the node goes on without updates of its own for %.0f s", why, PAUSE_S)
         self._failure = why
-
-
-def make_command(device: str) -> list[str]:
-    """The program of a trainer that computes on a device (auto, cpu, cuda)."""
-    return [*PROGRAM, "--device", device]
 
 
 def _read_answer(answer: Frame) -> Trained:

@@ -108,14 +108,17 @@ class Trainer:
             return [number, "failed", f"{type(error).__name__}: {error}"]
 
     def _train(self, token: int, request: TrainRequest) -> Frame:
-        update = self._find_update(token, request)
-        return self._pack(request, update)
+        deadline_s = time.monotonic() + request.seconds
+        work, note = self._load(request)
+        update = self._find_update(token, request, work, deadline_s)
+        return [*self._pack(request, update), note]
 
-    def _find_update(self, token: int, request: TrainRequest) -> LocalUpdate:
+    def _find_update(
+        self, token: int, request: TrainRequest, work: LocalWork, deadline_s: float
+    ) -> LocalUpdate:
         from training.local import NoUpdate, train_update
 
-        deadline_s = time.monotonic() + request.seconds
-        work, settings = self._load(request), read_settings(request)
+        settings = read_settings(request)
 
         def stop() -> bool:
             return bool(self._inbox.find_reason_to_stop(token)) or time.monotonic() >= deadline_s
@@ -129,7 +132,19 @@ class Trainer:
             raise Refused(f"{outcome.solver}, {outcome.steps} steps: {outcome.reason}")
         return outcome
 
-    def _load(self, request: TrainRequest) -> LocalWork:
+    def _load(self, request: TrainRequest) -> tuple[LocalWork, str]:
+        """What there is to train on, and why the miner's own samples are not in it, if they should be."""
+        from training.errors import BadInput
+
+        if not request.samples_path:
+            return self._load_with(request, b""), ""
+        path = Path(request.samples_path)
+        try:
+            return self._load_with(request, _read_samples(path)), ""
+        except BadInput as error:
+            return self._load_with(request, b""), f"own samples not used: {path}: {error}"
+
+    def _load_with(self, request: TrainRequest, own_samples: bytes) -> LocalWork:
         from training.local import load_work
 
         return load_work(
@@ -138,7 +153,7 @@ class Trainer:
             request.weights,
             previous=request.previous,
             tickets=request.tickets,
-            own_samples=_read_samples(Path(request.samples_path)) if request.samples_path else b"",
+            own_samples=own_samples,
         )
 
     def _read_task(self, request: TrainRequest) -> Task:
@@ -172,9 +187,12 @@ def read_settings(request: TrainRequest) -> LocalSettings:
 
 
 def _read_samples(path: Path) -> bytes:
+    """Read a miner's own file; BadInput if that cannot be."""
+    from training.errors import BadInput
+
     try:
         if path.stat().st_size > MAX_SAMPLES_BYTES:
-            raise Refused(f"{path}: own samples of at most {MAX_SAMPLES_BYTES} bytes expected")
+            raise BadInput(f"a file of at most {MAX_SAMPLES_BYTES} bytes expected")
         return path.read_bytes()
     except OSError as error:
-        raise Refused(f"{path}: own samples cannot be read: {error.strerror}") from error
+        raise BadInput(f"it cannot be read: {error.strerror}") from error

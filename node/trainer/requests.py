@@ -35,6 +35,17 @@ class Trained:
     loss_after: float
     steps: int
     solver: str
+    note: str = ""  # why the miner's own samples were not used
+
+
+@dataclass(frozen=True, slots=True)
+class TrainersStatus:
+    """How the trainers are: processes, the device they were told, "not started", "running", "ended" or "paused"."""
+
+    count: int
+    device: str
+    state: str
+    restarts: int
 
 
 def encode_request(request: TrainRequest) -> Frame:

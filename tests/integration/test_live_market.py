@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,40 @@ async def test_training_that_comes_to_nothing_costs_a_round_only(tmp_path: Path)
         await _until(node, is_asked_twice)
         assert not await _commitments(node, job)
         assert node.parts.maker.stats.committed == 0
+
+
+class NotingTrainer(ToyTrainer):
+    """Cannot use the miner's own samples."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def train(self, request: TrainRequest) -> Trained:
+        self.asked.append(request.samples_path)
+        return replace(await super().train(request), note="own samples not used")
+
+
+async def test_own_samples_go_to_the_trainer_and_its_complaint_to_the_status(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job, blocks = _prepare(tmp_path, "own")
+    trainer, own = NotingTrainer(), ((job.hex()[:6], "/mine.npz"), ("0" * 64, "/other.npz"))
+    async with open_live(tmp_path, "own", mine=True, blocks=blocks, trainer=trainer, own_samples=own) as node:
+
+        async def is_committed() -> bool:
+            return node.parts.maker.stats.committed > 0
+
+        await _until(node, is_committed)
+        note = f"job {job.hex()[:8]}: own samples not used"
+        assert set(trainer.asked) == {"/mine.npz"}
+        updates = (await node.get("/v1/status"))["updates"]
+        assert updates["note"] == note
+        assert updates["trainers"] == {"count": 1, "device": "auto", "state": "running", "restarts": 0}
+        assert caplog.messages.count(note) == 1
+
+
+def test_samples_are_those_that_name_the_job_by_most_digits() -> None:
+    own = (("abcd", "/a"), ("abcd12", "/b"), ("ffff", "/c"))
+    assert update_maker.find_samples(own, bytes.fromhex("abcd12" + "00" * 29)) == "/b"
+    assert update_maker.find_samples(own, bytes.fromhex("abcd13" + "00" * 29)) == "/a"
+    assert update_maker.find_samples(own, bytes(32)) == ""

@@ -30,7 +30,7 @@ from node.services.chain_service import ChainService, read_clock_ms
 from node.services.messages import Names
 from node.services.update_maker import UpdateTrainer
 from node.settings import Settings
-from node.trainer.requests import Trained, TrainRequest
+from node.trainer.requests import Trained, TrainersStatus, TrainRequest
 from node.wallet import Wallet
 from node.worker.client import WorkerClient
 from tests.ledger.toy_work import VECTOR, ToyWork
@@ -115,6 +115,9 @@ class ToyTrainer:
     async def warm_up(self) -> None:
         """Ready at once."""
 
+    def describe(self) -> TrainersStatus:
+        return TrainersStatus(1, "auto", "running", 0)
+
     async def train(self, request: TrainRequest) -> Trained:
         await trio.lowlevel.checkpoint()
         step = VECTOR.pack(*(-(w >> 6) for w in VECTOR.unpack(request.weights)))
@@ -191,9 +194,10 @@ async def open_live(
     clock: Callable[[], int] = read_clock_ms,
     genesis: Genesis = GENESIS,
     trainer: UpdateTrainer | None = None,
+    own_samples: tuple[tuple[str, str], ...] = (),
 ) -> AsyncIterator[LiveNode]:
     """Run a node for the length of the block."""
-    settings = make_settings(folder, name, mine)
+    settings = replace(make_settings(folder, name, mine), own_samples=own_samples)
     builder = Builder(settings.data_dir, genesis, str(settings.data_dir / DATABASE))
     for block in blocks:
         builder.add(block)

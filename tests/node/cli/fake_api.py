@@ -48,6 +48,8 @@ STATUS: Json = {
         "paid": 2,
         "earned": "120000000",
         "doing": "waiting for the next round",
+        "note": "job abab: own samples not used",
+        "trainers": {"count": 2, "device": "auto", "state": "running", "restarts": 1},
     },
     "worker": {"alive": True, "restarts": 0, "path": "fused"},
     "mempool": {"count": 1, "bytes": 230},

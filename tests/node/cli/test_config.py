@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from node.datadir import DataDirError
+from node.settings import load_settings
 from tests.node.cli.conftest import Cli
 from tests.node.cli.fake_api import JOB, FakeApi
 
@@ -44,6 +46,12 @@ def test_config_as_json_with_and_without_origin(cli: Cli) -> None:
         ('listen = "/ip4/::1/tcp/4"', ("listen",)),
         ('bootstrap = ["/ip4/1.2.3.4/tcp/1"]', ("/p2p/ID", "'/ip4/1.2.3.4/tcp/1'")),
         ("mine = 1", ("true or false",)),
+        ("trainers = 0", ("1..64", "0")),
+        ("trainers = true", ("a whole number",)),
+        ('device = "abacus"', ("auto, cpu, cuda", "'abacus'")),
+        ('own_samples = "abcd=x"', ("JOB=FILE",)),
+        ('own_samples = {abc = "x"}', ("4 or more hex digits", "'abc=x'")),
+        ("own_samples = {abcd = 1}", ("JOB=FILE", "'abcd=1'")),
         ("mine = = 1", ("cannot be read",)),
     ],
 )
@@ -55,6 +63,36 @@ def test_wrong_config_names_file_key_and_what_was_expected(
     ran = cli("config", "show", "--data-dir", "n")
     assert ran.code == 3
     assert all(word in ran.err for word in (*words, "config.toml")), ran.err
+
+
+def test_own_samples_of_the_file_lie_beside_it_and_those_of_the_shell_where_it_is(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("init", "--data-dir", "n")
+    with (tmp_path / "n/config.toml").open("a") as file:
+        file.write('[own_samples]\nabcd = "one.npz"\n"1234" = "/else/two.npz"\n')
+    shown = json.loads(cli("config", "show", "--data-dir", "n", "--json").out)
+    assert shown["own_samples"] == {"abcd": str(tmp_path / "n/one.npz"), "1234": "/else/two.npz"}
+    monkeypatch.setenv("GRADIENTCOIN_OWN_SAMPLES", "abcd=a file.npz, 12ef=b.npz")
+    settings = load_settings(tmp_path / "n", {})
+    assert settings.own_samples == (("abcd", str(tmp_path / "a file.npz")), ("12ef", str(tmp_path / "b.npz")))
+    flags = {"own_samples": ["abcd=c.npz"]}
+    assert load_settings(tmp_path / "n", flags).own_samples == (("abcd", str(tmp_path / "c.npz")),)
+    with pytest.raises(DataDirError, match="own_samples from --samples: expected JOB=FILE"):
+        load_settings(tmp_path / "n", {"own_samples": ["c.npz"]})
+
+
+def test_trainers_come_from_flag_variable_or_file(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("init", "--data-dir", "n")
+    assert (load_settings(tmp_path / "n", {}).trainers, load_settings(tmp_path / "n", {}).device) == (
+        1,
+        "auto",
+    )
+    monkeypatch.setenv("GRADIENTCOIN_TRAINERS", "3")
+    assert load_settings(tmp_path / "n", {}).trainers == 3
+    assert load_settings(tmp_path / "n", {"trainers": 2, "device": "cpu"}).trainers == 2
 
 
 def test_wrong_variable_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

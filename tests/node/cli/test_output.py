@@ -85,6 +85,8 @@ def test_status_in_words(cli: Cli, api: FakeApi) -> None:
         "1.5 coins, 50 maturing",
         "5.2/s",
         "31 blocks won",
+        "2, running, device auto, 1 restart",
+        "own samples not used",
         ADDRESS,
     ):
         assert words in out

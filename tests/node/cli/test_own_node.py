@@ -83,3 +83,20 @@ def test_run_execs_the_daemon_with_flags(cli: Cli, tmp_path: Path, monkeypatch: 
         "--api-port",
         "7",
     ]
+
+
+def test_run_hands_trainers_device_and_samples_on(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[list[str]] = []
+    monkeypatch.setattr("os.execve", lambda path, argv, env: called.append(argv))
+    cli("init", "--data-dir", "n")
+    flags = ["--trainers", "2", "--device", "cpu", "--samples", "abcd=one.npz", "--samples", "1234=two.npz"]
+    cli("run", "--data-dir", "n", *flags)
+    assert called[0][4:] == ["--data-dir", str(tmp_path / "n"), *flags]
+
+
+@pytest.mark.parametrize("flags", [["--trainers", "0"], ["--trainers", "65"], ["--device", "abacus"]])
+def test_run_refuses_trainers_and_devices_that_are_none(cli: Cli, flags: list[str]) -> None:
+    cli("init", "--data-dir", "n")
+    assert cli("run", "--data-dir", "n", *flags).code == 2

@@ -26,6 +26,7 @@ from node.p2p.memory import open_memory_network
 from node.rpc.serve import serve_api
 from node.rpc.server import ApiContext
 from node.services.update_maker import MarketStats
+from node.trainer.requests import TrainersStatus
 from node.wallet import Wallet
 from node.worker.client import JobFileRefused, PreparedReply
 from tests.ledger.chain_builder import ChainBuilder, make_spec
@@ -129,6 +130,9 @@ class FakeMiner:
 class FakeMaker:
     enabled: bool = True
     stats: MarketStats = field(default_factory=MarketStats)
+
+    def describe_trainers(self) -> TrainersStatus:
+        return TrainersStatus(2, "auto", "running", 0)
 
 
 @dataclass

@@ -93,6 +93,9 @@ async def test_status_shape(tmp_path: Path) -> None:
         assert set(status["mining"]) == {"enabled", "runs", "runs_per_s", "blocks", "slot"}
         assert status["mining"]["slot"] == {"job": None, "title": "heartbeat"}
         assert status["worker"] == {"alive": True, "restarts": 0, "path": "portable"}
+        trainers = {"count": 2, "device": "auto", "state": "running", "restarts": 0}
+        assert status["updates"]["trainers"] == trainers
+        assert status["updates"]["note"] == ""
         assert status["mempool"] == {"count": 0, "bytes": 0}
         assert set(status["wallet"]) == {"address", "balance", "immature"}
         assert status["jobs"] == {"live": 1, "total": 1}

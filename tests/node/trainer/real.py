@@ -9,7 +9,7 @@ from typing import Any
 from ledger.blobs import BlobStore
 from ledger.genesis import regtest_genesis
 from ledger.jobspec import JobSpec, encode_spec
-from node.trainer.client import TrainerClient, make_command
+from node.trainer.client import TrainerClient
 from node.trainer.requests import TrainRequest
 
 JOB_FILE = Path(__file__).parents[3] / "examples" / "teacher.toml"
@@ -37,7 +37,7 @@ class RealTrainer:
             self.folder / "blobs",
             self.folder / "trainer.log",
             trainers=self.trainers,
-            command=make_command(self.device),
+            device=self.device,
         )
         prepared = prepare(load_job_file(JOB_FILE), GENESIS.params.sidecar_limit)
         blobs.put(prepared.blob)

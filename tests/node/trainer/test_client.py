@@ -12,7 +12,7 @@ import trio
 
 from node.trainer import client as client_module
 from node.trainer.client import TrainerClient, TrainerFailed
-from node.trainer.requests import TrainRequest, decode_request, encode_request
+from node.trainer.requests import TrainersStatus, TrainRequest, decode_request, encode_request
 from tests.node.worker.test_process import until
 
 FAKE = (sys.executable, "-m", "tests.node.trainer.fake_trainer")
@@ -59,12 +59,14 @@ def test_request_is_the_same_on_both_ends() -> None:
 
 
 async def test_process_starts_at_the_first_training(fake: Fake) -> None:
-    assert fake.client.pid is None
+    assert fake.client.describe() == TrainersStatus(1, "auto", "not started", 0)
     trained = await fake.client.train(ask("echo"))
     assert (trained.payload, trained.solver, trained.steps) == (b"payload", "echo", 3)
     pid = fake.client.pid
     await fake.client.train(ask("echo"))
-    assert fake.client.pid == pid is not None
+    assert pid is not None
+    assert fake.client.pid == pid
+    assert fake.client.describe() == TrainersStatus(1, "auto", "running", 0)
 
 
 async def test_killed_trainer_is_started_again_and_its_request_repeated_once(fake: Fake) -> None:
@@ -86,6 +88,7 @@ async def test_trainer_that_keeps_dying_is_paused_and_tried_again(fake: Fake) ->
     with pytest.raises(TrainerFailed, match="paused"):
         await fake.client.train(ask("echo"))
     assert not fake.client.alive
+    assert fake.client.describe().state == "paused"
     fake.now_s += client_module.PAUSE_S
     assert (await fake.client.train(ask("echo"))).solver == "echo"
 

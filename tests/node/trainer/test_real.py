@@ -69,12 +69,47 @@ async def test_what_cannot_be_trained_is_refused_with_a_reason(trainer: RealTrai
     wrong: list[tuple[TrainRequest, str]] = [
         (trainer.make_request(weights=b"short"), "weights"),
         (trainer.make_request(solver="magic"), "solver"),
-        (trainer.make_request(samples_path="/no/such/file.npz"), "own samples"),
         (trainer.make_request(spec=encode_spec(unheard)), "objective"),
     ]
     for request, why in wrong:
         with pytest.raises(TrainingRefused, match=why):
             await trainer.client.train(request)
+
+
+def write_samples(trainer: RealTrainer, path: Path) -> None:
+    """Copies of some of the job's samples, with other targets."""
+    _, data = trainer.verifier.engine.get_dataset(task_of(trainer.spec))
+    np.savez(path, inputs=data.train.inputs[:100], targets=-data.train.rows[:100])
+
+
+async def test_own_samples_are_trained_on(trainer: RealTrainer, tmp_path: Path) -> None:
+    write_samples(trainer, tmp_path / "own.npz")
+    without, again, with_own = [
+        await trainer.client.train(trainer.make_request(samples_path=path))
+        for path in ("", "", str(tmp_path / "own.npz"))
+    ]
+    assert without.payload == again.payload
+    assert with_own.payload != without.payload
+    assert with_own.loss_after > 2 * without.loss_after  # the same inputs have other targets, too
+    assert with_own.note == without.note == ""
+
+
+async def test_own_samples_that_are_of_no_use_are_told_and_left_out(
+    trainer: RealTrainer, tmp_path: Path
+) -> None:
+    (tmp_path / "junk.npz").write_bytes(b"junk")
+    np.savez(tmp_path / "other.npz", inputs=np.zeros((2, 3), np.int64), targets=np.zeros((2, 3), np.int64))
+    without = await trainer.client.train(trainer.make_request())
+    wrong = [
+        ("none.npz", "cannot be read: No such file"),
+        ("junk.npz", "npz"),
+        ("other.npz", "for each sample"),
+    ]
+    for name, why in wrong:
+        trained = await trainer.client.train(trainer.make_request(samples_path=str(tmp_path / name)))
+        assert trained.payload == without.payload
+        assert trained.note.startswith(f"own samples not used: {tmp_path / name}: ")
+        assert why in trained.note
 
 
 async def test_missing_data_come_back_as_what_they_are(trainer: RealTrainer) -> None:
