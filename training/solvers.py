@@ -93,11 +93,12 @@ def run_newton(problem: Problem, start: Tensor, settings: SolverSettings, rng: n
     """Damped Gauss-Newton on a new batch each step.
 
     A step that does not lower its batch's loss is not taken, the damping grows, and its passes are given back, so that
-    a bad start does not end without an update; RETRIES times at the most.
+    a bad start does not end without an update; RETRIES times at the most. A last pass alone is left over: a step takes
+    two at the least.
     """
     weights, damping, left, retries = start.clone(), settings.rate, settings.steps, RETRIES
     draw = _draw_batches(problem.count, settings.batch, rng)
-    while left > 0:
+    while left > 1:
         batch = problem.open_batch(next(draw))
         model = batch.linearise(weights)
         step, passes = torch.zeros_like(weights), 1
