@@ -220,6 +220,7 @@ async def _open_trainer(settings: Settings) -> AsyncIterator[TrainerClient]:
         log_path,
         trainers=settings.trainers,
         device=settings.device,
+        launcher=settings.trainer_launcher,
     )
     try:
         yield trainer

@@ -44,6 +44,7 @@ class Settings:
     log_level: str
     trainers: int = 1  # processes that train an update together
     device: str = "auto"  # that they train on
+    trainer_launcher: tuple[str, ...] = ()  # torchrun and its options, where the group is on several machines
     own_samples: tuple[tuple[str, str], ...] = ()  # (beginning of a job's id, file), absolute
 
 
@@ -60,6 +61,7 @@ DEFAULTS: dict[str, Any] = {  # Any: the types a TOML file can hold
     "log_level": "INFO",
     "trainers": 1,
     "device": "auto",
+    "trainer_launcher": [],
     "own_samples": {},
 }
 
@@ -80,6 +82,12 @@ def load_settings(
     values = {item.key: item.value for item in explain_settings(data_dir, flags, environment)}
     values["bootstrap"] = tuple(values["bootstrap"])
     values["own_samples"] = tuple(values["own_samples"].items())
+    values["trainer_launcher"] = tuple(values["trainer_launcher"])
+    if values["trainer_launcher"] and values["trainers"] != 1:
+        wanted = "1 beside trainer_launcher, which says how many there are"
+        raise DataDirError(
+            f"trainers: expected {wanted}, got {values['trainers']}", "leave one of them out", Exit.BAD_FILE
+        )
     return Settings(data_dir=data_dir, **values)
 
 

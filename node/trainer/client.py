@@ -4,7 +4,9 @@ The process is started at the first training. Its end is not the node's: a train
 is left alone for a while, and the node mines on without updates of its own.
 
 Several trainers are a group (training/group.py): the process that is spoken with, rank 0, and its companions. One of
-them lost is all of them lost, and the training they were at; they are started again together.
+them lost is all of them lost, and the training they were at; they are started again together. A `launcher` (torchrun
+with its options) starts a group in place of the node, on several machines, say; the process it makes rank 0 inherits
+the pipe.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from node.worker.wire import Frame
 log = logging.getLogger(__name__)
 
 PROGRAM = (sys.executable, "-P", "-m", "node.trainer.main")
+LAUNCHED = ("--no-python", *PROGRAM)  # by torchrun, which would leave out the -P
 GRACE_S = (
     30.0  # beyond a training's own seconds: importing torch on a busy machine, loading data, a long step
 )
@@ -55,6 +58,7 @@ class TrainerClient:
         *,
         trainers: int = 1,
         device: str = "auto",
+        launcher: Sequence[str] = (),
         command: Sequence[str] = PROGRAM,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
@@ -62,6 +66,8 @@ class TrainerClient:
         self._trainers, self._device = trainers, device
         self._clock = clock
         self._genesis, self._blobs, self._log_path = genesis, blobs, log_path
+        self._in_group = trainers > 1 or bool(launcher)
+        command = [*launcher, *LAUNCHED] if launcher else command
         self._command = [*command, *(("--device", device) if device != "auto" else ())]
         self._tokens = itertools.count(1)
         self._lock = threading.Lock()  # of everything below
@@ -159,10 +165,10 @@ class TrainerClient:
             on_failure=self._note_failure,
             log_path=self._log_path,
             command=self._command,
-            name="trainer" if self._trainers == 1 else "group of trainers",
+            name="group of trainers" if self._in_group else "trainer",
             make_environments=partial(make_environments, self._trainers, self._log_path.parent),
             # what a lost group was at is lost, too: begun again it would come too late
-            max_tries=MAX_TRIES if self._trainers == 1 else 1,
+            max_tries=1 if self._in_group else MAX_TRIES,
         )
         try:
             process.start()

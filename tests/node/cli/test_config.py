@@ -49,6 +49,7 @@ def test_config_as_json_with_and_without_origin(cli: Cli) -> None:
         ("trainers = 0", ("1..64", "0")),
         ("trainers = true", ("a whole number",)),
         ('device = "abacus"', ("auto, cpu, cuda", "'abacus'")),
+        ('trainer_launcher = "torchrun"', ("a list of texts",)),
         ('own_samples = "abcd=x"', ("JOB=FILE",)),
         ('own_samples = {abc = "x"}', ("4 or more hex digits", "'abc=x'")),
         ("own_samples = {abcd = 1}", ("JOB=FILE", "'abcd=1'")),
@@ -93,6 +94,15 @@ def test_trainers_come_from_flag_variable_or_file(
     monkeypatch.setenv("GRADIENTCOIN_TRAINERS", "3")
     assert load_settings(tmp_path / "n", {}).trainers == 3
     assert load_settings(tmp_path / "n", {"trainers": 2, "device": "cpu"}).trainers == 2
+
+
+def test_launcher_says_itself_how_many_trainers_there_are(cli: Cli, tmp_path: Path) -> None:
+    cli("init", "--data-dir", "n")
+    with (tmp_path / "n/config.toml").open("a") as file:
+        file.write('trainer_launcher = ["torchrun", "--nnodes=2"]\n')
+    assert load_settings(tmp_path / "n", {}).trainer_launcher == ("torchrun", "--nnodes=2")
+    with pytest.raises(DataDirError, match="expected 1 beside trainer_launcher"):
+        load_settings(tmp_path / "n", {"trainers": 2})
 
 
 def test_wrong_variable_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ class RealTrainer:
     folder: Path
     trainers: int = 1
     device: str = "auto"
+    launcher: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         from node.work import EngineVerifier
@@ -38,6 +39,7 @@ class RealTrainer:
             self.folder / "trainer.log",
             trainers=self.trainers,
             device=self.device,
+            launcher=self.launcher,
         )
         prepared = prepare(load_job_file(JOB_FILE), GENESIS.params.sidecar_limit)
         blobs.put(prepared.blob)

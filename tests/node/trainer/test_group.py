@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -123,6 +124,23 @@ async def test_device_that_no_trainer_has_is_told_and_the_trainers_stay(
         assert trainers.client.restarts == 0
     finally:
         trainers.client.stop()
+
+
+async def test_torchrun_starts_a_group_that_ends_with_its_node(tmp_path: Path) -> None:
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    trainers = RealTrainer(tmp_path, device="cpu", launcher=torchrun)
+    try:
+        assert isinstance(await trainers.client.train(trainers.make_request()), Trained)
+        assert trainers.client.pid is not None
+        ranks = list_children(trainers.client.pid)
+        assert len(ranks) == 2
+    finally:
+        trainers.client.stop()
+    await trio.to_thread.run_sync(until, lambda: all(read_start(pid) is None for pid in ranks))
+
+
+def list_children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_one_trainer_gets_no_variables(tmp_path: Path) -> None:
