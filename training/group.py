@@ -134,14 +134,14 @@ def _open_store(place: Place) -> Any:  # Any: torch's own type has no public nam
 
 def _all_have_gpu(place: Place) -> bool:
     """Whether every rank, on every machine, has a GPU to itself."""
-    own = torch.tensor([int(_count_gpus() >= place.local_size)])
+    has_one = torch.distributed.is_nccl_available() and _count_gpus() >= place.local_size
+    own = torch.tensor([int(has_one)])
     torch.distributed.all_reduce(own, torch.distributed.ReduceOp.MIN)
     return bool(own.item())
 
 
 def _count_gpus() -> int:
-    nccl = torch.distributed.is_nccl_available()
-    return torch.cuda.device_count() if torch.cuda.is_available() and nccl else 0
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 @contextmanager

@@ -60,6 +60,7 @@ def run_loop(
         trainer = Trainer(genesis.params, engine, inbox, trainers)
         while (frame := inbox.wait(trainers.wait)) is not None:
             write_frame(output, trainer.answer(frame))
+            trainers.wait()  # a word to all, also after trainings that failed before anybody was asked
         trainers.leave()
     except GroupLost as error:
         log.error("rank 0: %s", error)

@@ -112,7 +112,7 @@ async def test_killed_rank_costs_one_update_and_the_group_is_started_again(
     assert not set(pids) & set(trainers.client.pids)
 
 
-async def test_device_that_no_trainer_has_is_told_and_the_trainers_stay(
+async def test_device_that_no_trainer_has_is_told_and_the_trainers_stay_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -122,6 +122,10 @@ async def test_device_that_no_trainer_has_is_told_and_the_trainers_stay(
             with pytest.raises(TrainingRefused, match=r"device: cuda needs a GPU .* each of 2 trainers"):
                 await trainers.client.train(trainers.make_request())
         assert trainers.client.restarts == 0
+        pids = trainers.client.pids
+        os.kill(pids[1], signal.SIGKILL)  # with nothing to do: it is missed all the same
+        await trio.to_thread.run_sync(until, lambda: trainers.client.restarts == 1)
+        assert not set(pids) & set(trainers.client.pids)
     finally:
         trainers.client.stop()
 
