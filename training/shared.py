@@ -41,7 +41,7 @@ class Call(IntEnum):
     """What rank 0 says between trainings."""
 
     LEAVE = 0
-    WAIT = 1  # on: rank 0 is alive and has nothing to do
+    WAIT = 1  # on: rank 0 is alive and has nothing to do; all answer, so that a rank that hangs is noticed
     TRAIN = 2  # followed by a split in so many bytes; by none if it is the last one again
 
 
@@ -114,9 +114,11 @@ class Leader:
     def share(self, task: Task, split: Split) -> Iterator[Problem]:
         packed = pack_problem(task, split)
         name = compute_tagged_hash("trainers/problem", packed)
-        self._call(Call.TRAIN, packed if name != self._sent else b"")
-        self._sent = name
         problem = SharedProblem(self._group, make_native(task, split, self._group.device))
+        self._call(
+            Call.TRAIN, packed if name != self._sent else b""
+        )  # from here on the others wait for orders
+        self._sent = name
         try:
             yield problem
         except GroupLost:
@@ -128,6 +130,7 @@ class Leader:
 
     def wait(self) -> None:
         self._call(Call.WAIT)
+        self._group.add_up(torch.ones(1, device=self._group.device))
 
     def leave(self) -> None:
         self._call(Call.LEAVE)
@@ -147,7 +150,9 @@ def follow(group: Group) -> None:
         if call == Call.LEAVE:
             leave_group()
             return
-        if call == Call.TRAIN:
+        if call == Call.WAIT:
+            group.add_up(torch.ones(1, device=group.device))
+        elif call == Call.TRAIN:
             if size:
                 packed = group.tell(torch.empty(size, dtype=torch.uint8))
                 problem = unpack_problem(packed.numpy().tobytes(), group.device)
