@@ -22,14 +22,14 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from trainer_jobs import TrainerJob, draw_job, make_job
+from trainer_jobs import TrainerJob, draw_job, make_job, make_softmax
 
 from ledger.errors import LedgerError
 from node.trainer.client import TrainingRefused
 from node.trainer.ranks import MEETING
 
-LARGE = (16, 64, 800)  # tokens, width, samples: about a million parameters
-AGREE = 1e-3
+LARGE, SAMPLES = make_softmax(1024, 1024), 400  # the largest model there is: a million parameters
+AGREE = 1e-3  # of the loss before
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gradientcoin-check-") as folder:
         path = Path(folder)
-        job = draw_job(path, *LARGE, seed=1) if options.large else make_job(path)
+        job = draw_job(path, LARGE, SAMPLES, seed=1) if options.large else make_job(path)
         found = [check(job, kind, options.updates) for kind in KINDS]
         if any("error" in run for run in found):
             print((path / "trainer.log").read_text(), file=sys.stderr)
@@ -113,7 +113,9 @@ def all_agree(found: list[dict[str, Any]]) -> bool:  # Any: JSON
             continue
         if "error" in run or not run["loss_after"] < run["loss_before"]:
             return False
-        if any(abs(run[key] - first[key]) > AGREE * abs(first[key]) for key in ("loss_before", "loss_after")):
+        if any(
+            abs(run[key] - first[key]) > AGREE * first["loss_before"] for key in ("loss_before", "loss_after")
+        ):
             return False
     return True
 

@@ -21,16 +21,11 @@ from training.jobs import load_job_file, prepare
 DIGITS = Path(__file__).resolve().parents[1] / "examples" / "digits.toml"
 PAYLOAD_LIMIT = 1 << 20
 SECONDS = 600.0  # that a training may take
-OUTPUTS = 10
 DRAWN = """
-title = "Drawn, {tokens} tokens of {width}"
+title = "Drawn"
 seed = 1
 [objective]
-name = "attention_regression"
-tokens = {tokens}
-width = {width}
-outputs = {outputs}
-placement = "positional"
+{objective}
 targets = "class"
 [data]
 file = "drawn.npz"
@@ -98,12 +93,33 @@ def make_job(folder: Path, job_file: Path = DIGITS) -> TrainerJob:
     return TrainerJob(folder, spec, prepared.facts.weights)
 
 
-def draw_job(folder: Path, tokens: int, width: int, samples: int, seed: int) -> TrainerJob:
-    """A job of (tokens * width)^2 parameters and a few more, with drawn inputs and classes."""
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An objective for a drawn job: lines of a job file, the shape of a sample, and how many classes."""
+
+    lines: tuple[str, ...]
+    shape: tuple[int, ...]
+    outputs: int
+
+
+def make_attention(tokens: int, width: int, outputs: int) -> Model:
+    """Of (tokens * width) * (tokens * width + outputs) parameters."""
+    kind = ('name = "attention_regression"', 'placement = "positional"')
+    sizes = (f"tokens = {tokens}", f"width = {width}", f"outputs = {outputs}")
+    return Model((*kind, *sizes), (tokens, width), outputs)
+
+
+def make_softmax(features: int, outputs: int) -> Model:
+    """Of features * outputs parameters."""
+    lines = ('name = "softmax_regression"', f"features = {features}", f"outputs = {outputs}")
+    return Model(lines, (features,), outputs)
+
+
+def draw_job(folder: Path, model: Model, samples: int, seed: int) -> TrainerJob:
+    """A job with drawn inputs and classes."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    inputs = rng.integers(-8, 9, (samples + 64, tokens, width)) / 16
-    np.savez(folder / "drawn.npz", inputs=inputs, labels=rng.integers(0, OUTPUTS, len(inputs)))
-    text = DRAWN.format(tokens=tokens, width=width, outputs=OUTPUTS, samples=samples)
-    (folder / "drawn.toml").write_text(text)
+    inputs = rng.integers(-8, 9, (samples + 64, *model.shape)) / 16
+    np.savez(folder / "drawn.npz", inputs=inputs, labels=rng.integers(0, model.outputs, len(inputs)))
+    (folder / "drawn.toml").write_text(DRAWN.format(objective="\n".join(model.lines), samples=samples))
     return make_job(folder, folder / "drawn.toml")

@@ -6,8 +6,8 @@ rank 0. That is the arithmetic of DistributedDataParallel (gradients summed over
 all-reduce moves. It is not that class because solvers here have flat weights instead of a module, and ask for more than
 gradients (products with J'J). And no rank but the first decides anything, so that ranks whose processors round
 differently, or a stop that only rank 0 has seen, cannot part them: a wait that others do not share would be the group's
-end. Parameters are not sharded (FSDP2): the models are of at most a few million, some megabytes, and would be gathered
-again for every product.
+end. Parameters are not sharded (FSDP2): the models have at most a million, 4 MB, and would be gathered again for every
+product.
 """
 
 from __future__ import annotations

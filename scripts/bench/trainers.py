@@ -17,12 +17,12 @@ from pathlib import Path
 from figures import ROOT, Report, divide, finish, parse_options
 
 sys.path.insert(0, str(ROOT / "scripts"))
-from trainer_jobs import TrainerJob, draw_job, make_job
+from trainer_jobs import TrainerJob, draw_job, make_attention, make_job
 
 from node.trainer.main import NICE
 
 ROUNDS, QUICK_ROUNDS = 11, 1
-TOKENS, WIDTH, SAMPLES = 8, 32, 800
+MODEL, SAMPLES = make_attention(tokens=8, width=32, outputs=10), 800
 GROUPS = {"1 trainer": 1, "2 trainers": 2}
 
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report = Report("trainers", options.seed, options.quick)
     with tempfile.TemporaryDirectory(prefix="gradientcoin-bench-") as folder:
         digits = make_job(Path(folder, "digits"))
-        larger = draw_job(Path(folder, "larger"), TOKENS, WIDTH, SAMPLES, sum(options.seed.encode()))
+        larger = draw_job(Path(folder, "larger"), MODEL, SAMPLES, sum(options.seed.encode()))
         for name, job in (("digits", digits), ("drawn", larger)):
             measure(report, f"{name}, {job.parameters:,} parameters", job)
             with keep_a_core_busy():
