@@ -41,7 +41,7 @@ def encode_settlement(event: Settlement, tickets: tuple[TicketPlace, ...]) -> by
             *losses,
             *(event.sample_count, event.split_count, event.old_weights, event.new_weights),
             [[t.seed, t.height, t.block] for t in tickets],
-            *(event.momentum_scale, event.update_scale, event.credit_base.to_bytes(LOSS_BYTES, "big")),
+            *(event.known_scale, event.update_scale, event.credit_base.to_bytes(LOSS_BYTES, "big")),
             [_list_result(result) for result in event.updates],
         ]
     )
@@ -66,7 +66,7 @@ def decode_settlement(height: int, block: bytes, data: bytes) -> SettlementRecor
     job_id, number, version, scale, before, after, split, samples, split_count, old, new, rows, *market = (
         values
     )
-    momentum_scale, update_scale, credit_base, updates = market
+    known_scale, update_scale, credit_base, updates = market
     tickets = tuple(_read_place(row) for row in read_list(rows, "tickets"))
     settlement = Settlement(
         job_id=read_bytes(job_id, "job", 32),
@@ -81,7 +81,7 @@ def decode_settlement(height: int, block: bytes, data: bytes) -> SettlementRecor
         split_count=read_uint(split_count, "split"),
         old_weights=read_bytes(old, "weights", 36),
         new_weights=read_bytes(new, "weights", 36),
-        momentum_scale=read_str(momentum_scale, "scale", 8),
+        known_scale=read_str(known_scale, "scale", 8),
         update_scale=read_str(update_scale, "scale", 8),
         credit_base=_read_loss(credit_base),
         updates=tuple(_read_result(row) for row in read_list(updates, "updates")),

@@ -19,8 +19,8 @@ from ledger.state import Overlay
 from ledger.work import RevealedUpdate, Settled, SettleTask
 
 LOSSES_KEPT = 3
-STEPS_KEPT = 4  # of the weights: what momentum is made of, and updates are not paid for
-SAMPLES = (1, 2, 3)  # of a settlement: for tickets and momentum, for the updates, for the credits
+STEPS_KEPT = 4  # of the weights: updates are not paid for what they have of them
+SAMPLES = (1, 2, 3)  # of a settlement: for what is known, for the updates, for the credits
 
 
 class Outcome(StrEnum):
@@ -62,7 +62,7 @@ class Settlement:
     split_count: int
     old_weights: bytes
     new_weights: bytes
-    momentum_scale: str
+    known_scale: str
     update_scale: str
     credit_base: int
     updates: tuple[UpdateResult, ...]
@@ -199,7 +199,7 @@ def _make_event(
         split_count=seen.split_count,
         old_weights=before.weights,
         new_weights=after.weights,
-        momentum_scale=seen.momentum_scale,
+        known_scale=seen.known_scale,
         update_scale=seen.update_scale,
         credit_base=seen.credit_base,
         updates=results,

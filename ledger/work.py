@@ -57,10 +57,10 @@ class RevealedUpdate:
 
 @dataclass(frozen=True, slots=True)
 class SettleTask:
-    """Merge tickets' `deltas`, momentum and `updates` (in their order) onto `weights` (docs/protocol.md, section 10).
+    """Merge tickets' `deltas`, then `updates` (in their order), onto `weights` (docs/protocol.md, section 10).
 
     `earlier` are the weights before each of the last settlements that moved them, the newest first. `sample_seeds` are
-    those of samples 1 (tickets and momentum), 2 (updates) and 3 (credits).
+    those of samples 1 (what is known), 2 (updates) and 3 (credits).
     """
 
     spec: JobSpec
@@ -88,7 +88,7 @@ class Settled:
     sample_count: int
     split_loss: int
     split_count: int
-    momentum_scale: str = ""
+    known_scale: str = ""
     update_scale: str = ""
     credits: tuple[int | None, ...] = ()
     credit_base: int = 0

@@ -39,7 +39,7 @@ MAX_MANTISSA = 4095
 MAX_RATE_SHIFT = 48
 SAMPLE_RANGE = (16, 4096)
 MAX_SETTLEMENT_WORK = 1 << 33  # multiply-adds of a settlement's losses: seconds on the slowest path
-LINE_SEARCHES = 3  # of a settlement: of tickets, momentum and updates, on the judging split
+LINE_SEARCHES = 3  # of a settlement: of tickets, of the updates' known part, of updates; on the judging split
 CREDIT_LOOKS = MAX_UPDATES + 1  # of a settlement at the training split: one for each update, one before them
 # two line searches, a look after every update and one before
 SPLIT_FACTOR = 4  # a judging split of at most this many samples' sizes is looked at whole
@@ -176,7 +176,7 @@ class Engine:
     ) -> Settled:
         """Merge the deltas of a round's tickets onto the weights, then its updates, in the order they come in.
 
-        The seeds are those of the samples for tickets and momentum, updates, and credits. `earlier` are the weights
+        The seeds are those of the samples for what is known, for updates, and for credits. `earlier` are the weights
         before each of the last settlements that moved them, the newest first. Payloads come from `load_blob`, which may
         raise what it likes. BadInput for weights of a wrong size, or too many earlier ones.
         """

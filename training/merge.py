@@ -1,7 +1,7 @@
-"""How a round is settled: tickets, momentum, then the updates for what they add to these (sections 10.1 and 10.3).
+"""How a round is settled: its tickets, then what its updates say about known steps, then what they add (section 10).
 
-Three samples judge three things: what anybody can know without training (tickets and momentum), the updates' line
-search, and what each update is credited.
+Three samples judge three things: what anybody can know without training (tickets and steps of before), the updates'
+line search, and what each update is credited.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ from training.settlement import (
 )
 
 MAX_UPDATES = 64  # of a round
-STEPS_KNOWN = 4  # the last ones of the weights: momentum is made of them, and updates are not paid for them
+STEPS_KNOWN = 4  # the last ones of the weights: updates are followed along them, but not paid for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Settled:
     1/8, 0, on `sample_count` samples.
 
     `scale_index`, `scale` and `losses` are of the tickets' line search: -1, "" and () for a round without tickets;
-    `momentum_scale` and `momentum_losses` of the momentum's: "" and () where the weights have not moved yet;
+    `known_scale` and `known_losses` of that along the updates' known part: "" and () where there is none;
     `update_scale` and `update_losses` of the updates': "" and () where no update was valid. `loss_before` is that of
     the old weights in the first line search made, `loss_after` the lowest of the last one; if none was made, both, the
     sample's count and the split's numbers are 0. `split_loss` is over the whole judging split of `split_count`, or
@@ -62,8 +62,8 @@ class Settled:
     split_count: int
     loss_before: int
     loss_after: int
-    momentum_scale: str
-    momentum_losses: tuple[int, ...]
+    known_scale: str
+    known_losses: tuple[int, ...]
     update_scale: str
     update_losses: tuple[int, ...]
     credits: tuple[int | None, ...]
@@ -137,33 +137,49 @@ def settle_round(
     updates: Iterable[tuple[int, Integers | None]],
     judges: Judges,
 ) -> Settled:
-    """Merge a round's tickets, momentum and updates onto the weights.
+    """Merge a round's tickets and updates onto the weights.
 
     `earlier` are the weights before each of the last settlements that moved them, the newest first, at most
     STEPS_KNOWN; `updates` as from load_updates, which are read once and not kept as they are.
     """
     mean = merge_deltas(deltas) if deltas else None
     tickets = skip_search(weights) if mean is None else search_line(weights, mean, judges.known)
-    momentum = _search_momentum(tickets.weights, weights, earlier, judges)
     known = find_known_steps(mean, weights, earlier)
-    projected = [(weight, _project(delta, known)) for weight, delta in updates]
-    valid = [(weight, delta) for weight, delta in projected if delta is not None]
-    market = _judge_updates(momentum.weights, valid, judges)
+    valid, is_void = _keep_valid(updates)
+    along = _search_known_part(tickets.weights, valid, known, judges)
+    for i, (weight, delta) in enumerate(valid):  # one by one in their places: a round may have 64 of 4 MiB
+        valid[i] = weight, take_out_all(delta.astype(np.int64), known).astype(np.int32)
+    market = _judge_updates(along.weights, valid, judges)
     credits = iter(market.credits)
     return _describe(
-        tickets,
-        momentum,
-        market,
-        tuple(None if delta is None else next(credits) for _, delta in projected),
-        judges,
+        tickets, along, market, tuple(None if void else next(credits) for void in is_void), judges
     )
 
 
-def _search_momentum(
-    start: Integers, weights: Integers, earlier: Sequence[Integers], judges: Judges
+def _keep_valid(
+    updates: Iterable[tuple[int, Integers | None]],
+) -> tuple[list[tuple[int, Delta]], list[bool]]:
+    """The valid updates, their deltas as int32, and of all updates which are void."""
+    valid: list[tuple[int, Delta]] = []
+    is_void: list[bool] = []
+    for weight, delta in updates:
+        is_void.append(delta is None)
+        if delta is not None:
+            valid.append((weight, delta.astype(np.int32)))
+    return valid, is_void
+
+
+def _search_known_part(
+    start: Integers, valid: Sequence[tuple[int, Delta]], known: Sequence[Direction], judges: Judges
 ) -> LineSearch:
-    """The last steps again, all together: what a copier of history would offer, for nothing."""
-    return search_line(start, weights - earlier[-1], judges.known) if earlier else skip_search(start)
+    """What the updates' mean has of the known steps is followed as far as it helps, and nobody is paid for it.
+
+    Updates say how far to go along them, or back; taken out and not followed, it would be lost to the owner.
+    """
+    if not valid or not known:
+        return skip_search(start)
+    mean = Merge([delta for _, delta in valid], [weight for weight, _ in valid]).compute_mean()
+    return search_line(start, mean - take_out_all(mean, known), judges.known)
 
 
 def find_known_steps(
@@ -175,11 +191,6 @@ def find_known_steps(
     for after, before in pairwise([weights, *earlier]):
         known.append(make_direction(take_out_all(after - before, known)))
     return known
-
-
-def _project(delta: Integers | None, steps: Sequence[Direction]) -> Delta | None:
-    """What an update adds to the known steps; as int32, because a round may have 64 updates of 8 MiB."""
-    return None if delta is None else take_out_all(delta, steps).astype(np.int32)
 
 
 def _judge_updates(start: Integers, valid: Sequence[tuple[int, Delta]], judges: Judges) -> _Market:
@@ -202,13 +213,13 @@ def _credit(start: Integers, base: int, merge: Merge, scale: int, judges: Judges
 
 def _describe(
     tickets: LineSearch,
-    momentum: LineSearch,
+    along: LineSearch,
     market: _Market,
     credits: tuple[int | None, ...],
     judges: Judges,
 ) -> Settled:
     end = market.search.weights
-    searches = [search for search in (tickets, momentum, market.search) if search.made]
+    searches = [search for search in (tickets, along, market.search) if search.made]
     split = judges.split if searches else None
     return Settled(
         weights=end.astype("<i8").tobytes(),
@@ -220,8 +231,8 @@ def _describe(
         split_count=judges.split_count if split else 0,
         loss_before=searches[0].losses[-1] if searches else 0,  # at scale 0
         loss_after=searches[-1].losses[searches[-1].index] if searches else 0,
-        momentum_scale=momentum.scale,
-        momentum_losses=momentum.losses,
+        known_scale=along.scale,
+        known_losses=along.losses,
         update_scale=market.search.scale,
         update_losses=market.search.losses,
         credits=credits,

@@ -197,7 +197,7 @@ def _tell_credit(story: Story, record: SettlementRecord, result: UpdateResult, n
         position=number,
         judged=of,
         scale=event.scale,
-        momentum_scale=event.momentum_scale,
+        known_scale=event.known_scale,
         update_scale=event.update_scale,
         credit_base_units=str(base),
         credit_units=str(result.credit),
@@ -214,11 +214,8 @@ def _tell_credit(story: Story, record: SettlementRecord, result: UpdateResult, n
 def _tell_merges(event: Settlement) -> str:
     """What was merged before the updates counts for nobody: they are credited for what they add to it."""
     before = [f"tickets at scale {event.scale}"] if event.scale else []
-    before += (
-        [f"the weights' last steps once more, at scale {event.momentum_scale}"]
-        if event.momentum_scale
-        else []
-    )
+    if event.known_scale:
+        before.append(f"what updates have of known steps at scale {event.known_scale}")
     updates = f"updates were merged at scale {event.update_scale}"
     return f"First {' and '.join(before)}, unpaid; then {updates}." if before else f"{updates.capitalize()}."
 

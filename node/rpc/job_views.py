@@ -256,7 +256,7 @@ def show_point(record: SettlementRecord) -> Json:
         "scale": event.scale,
         "tickets": len(record.tickets),
         "updates": len(event.updates),
-        "momentum_scale": event.momentum_scale,
+        "known_scale": event.known_scale,
         "update_scale": event.update_scale,
         "paid": str(sum(r.amount for r in event.updates if r.outcome is Outcome.PAID)),
         "weights_cid": cid_text(event.new_weights),
@@ -336,7 +336,7 @@ def show_settlement(record: SettlementRecord) -> Json:
             {"seed": ticket.seed.hex(), "height": ticket.height, "block": ticket.block.hex()}
             for ticket in record.tickets
         ],
-        "momentum_scale": event.momentum_scale,
+        "known_scale": event.known_scale,
         "update_scale": event.update_scale,
         "credit_base_units": str(event.credit_base),
         "updates": [show_credit(result) for result in event.updates],

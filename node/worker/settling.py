@@ -32,13 +32,13 @@ def encode_settled(done: Settled) -> Frame:
     losses = [_pack(done.loss_before), _pack(done.loss_after), _pack(done.split_loss)]
     counts = [done.sample_count, done.split_count]
     credits = [[] if credit is None else [_pack(credit)] for credit in done.credits]
-    scales = [done.scale, done.momentum_scale, done.update_scale]
+    scales = [done.scale, done.known_scale, done.update_scale]
     return [done.weights, scales, losses, counts, credits, _pack(done.credit_base)]
 
 
 def decode_settled(answer: Frame) -> Settled:
     weights, scales, losses, (sample_count, split_count), credits, base = answer
-    scale, momentum_scale, update_scale = scales
+    scale, known_scale, update_scale = scales
     before, after, split_loss = (_unpack(loss) for loss in losses)
     return Settled(
         weights=weights,
@@ -48,7 +48,7 @@ def decode_settled(answer: Frame) -> Settled:
         sample_count=sample_count,
         split_loss=split_loss,
         split_count=split_count,
-        momentum_scale=momentum_scale,
+        known_scale=known_scale,
         update_scale=update_scale,
         credits=tuple(_unpack(credit[0]) if credit else None for credit in credits),
         credit_base=_unpack(base),

@@ -73,12 +73,12 @@ class ToyWork:
             deltas = [(list(VECTOR.unpack(raw)), 1) for raw in task.deltas]
             first = last = _search(task, weights, mean_of(deltas), task.sample_seeds[0])
         moved = first.weights if first else weights
-        momentum = self._search_momentum(task, weights, moved)
-        if momentum:
-            last = momentum
-            moved = momentum.weights
         updates = [self._read_payload(update) for update in task.updates]
         valid = [(update, u.weight) for update, u in zip(updates, task.updates, strict=True) if update]
+        known = self._search_known(task, weights, moved) if valid else None
+        if known:
+            last = known
+            moved = known.weights
         credits: list[int] = []
         base = 0
         if valid:
@@ -93,18 +93,18 @@ class ToyWork:
         return Settled(
             weights=VECTOR.pack(*moved),
             scale=first.name if first else "",
-            loss_before=(first or momentum or last).before,
+            loss_before=(first or known or last).before,
             loss_after=last.after,
             sample_count=task.spec.sample,
             split_loss=split * sum_distance(moved),
             split_count=split,
-            momentum_scale=momentum.name if momentum else "",
+            known_scale=known.name if known else "",
             update_scale=last.name if valid else "",
             credits=tuple(next(queue) if update else None for update in updates),
             credit_base=base,
         )
 
-    def _search_momentum(self, task: SettleTask, weights: Vector, start: Vector) -> Search | None:
+    def _search_known(self, task: SettleTask, weights: Vector, start: Vector) -> Search | None:
         if not task.earlier:
             return None
         steps = [w - e for w, e in zip(weights, VECTOR.unpack(task.earlier[-1]), strict=True)]

@@ -43,31 +43,34 @@ def settle_plainly(
     losses: list[Loss],
 ) -> tuple[Row, list[str], list[int | None], int]:
     """Sections 10.1 and 10.3: weights, the three scales, credits, L_0."""
-    start, scale, momentum, known = weights, "", "", []
+    start, scale, along, known = weights, "", "", []
     if deltas:
         known = [merge_plainly(deltas, [1] * len(deltas))[-1]]
         start, scale = search_plainly(weights, known[0], losses[0])
-    if earlier:
-        start, momentum = search_plainly(start, subtract(weights, earlier[-1]), losses[0])
     for after, before in pairwise([weights, *earlier]):
         step = subtract(after, before)
         for other in known:
             step = take_out_by_fractions(step, other)
         known.append(step)
-    valid = []
-    for weight, delta in updates:
-        if delta is not None:
-            for step in known:
-                delta = take_out_by_fractions(delta, step)
-            valid.append((weight, delta))
+
+    def project(row: Row) -> Row:
+        for step in known:
+            row = take_out_by_fractions(row, step)
+        return row
+
+    valid = [(weight, delta) for weight, delta in updates if delta is not None]
     if not valid:
-        return start, [scale, momentum, ""], [None] * len(updates), 0
+        return start, [scale, "", ""], [None] * len(updates), 0
+    if known:
+        mean = merge_plainly([delta for _, delta in valid], [weight for weight, _ in valid])[-1]
+        start, along = search_plainly(start, subtract(mean, project(mean)), losses[0])
+    valid = [(weight, project(delta)) for weight, delta in valid]
     means = merge_plainly([delta for _, delta in valid], [weight for weight, _ in valid])
     end, update_scale = search_plainly(start, means[-1], losses[1])
     line = [start] + [move_plainly(start, mean, SCALES[NAMES.index(update_scale)]) for mean in means]
     sums = [losses[2](w) for w in line]
     credits = iter([before - after for before, after in pairwise(sums)])
-    scales = [scale, momentum, update_scale]
+    scales = [scale, along, update_scale]
     return end, scales, [None if d is None else next(credits) for _, d in updates], sums[0]
 
 
@@ -136,7 +139,7 @@ def test_round_is_settled_by_the_rules(
     )
     end, scales, credits, base = settle_plainly(weights, earlier, deltas, updates, losses)
     assert np.frombuffer(settled.weights, "<i8").tolist() == end
-    assert [settled.scale, settled.momentum_scale, settled.update_scale] == scales
+    assert [settled.scale, settled.known_scale, settled.update_scale] == scales
     assert (list(settled.credits), settled.credit_base) == (credits, base)
     if settled.update_scale:
         assert settled.loss_after == min(settled.update_losses) == losses[1](end)
@@ -215,8 +218,9 @@ def test_credits_add_up_to_what_the_updates_lower_the_loss_by(market: Market) ->
     assert settled.update_scale not in ("", "0")
     assert settled.losses == alone.losses
     assert settled.loss_before == settled.losses[-1]
-    assert settled.update_losses[-1] == market.evaluate(alone.weights)
-    assert settled.credit_base == market.evaluate(alone.weights, "train")
+    assert settled.known_losses[-1] == market.evaluate(alone.weights)
+    assert settled.update_losses[-1] == min(settled.known_losses)
+    assert settled.credit_base < market.evaluate(alone.weights, "train")  # along the tickets' mean nobody is paid
     end = market.evaluate(settled.weights, "train")
     assert settled.credit_base - sum(c or 0 for c in settled.credits) == end
     assert settled.loss_after == market.evaluate(settled.weights) < alone.loss_after
@@ -260,22 +264,35 @@ def test_exact_copies_earn_nothing_at_all() -> None:
     assert settle_round(start, earlier, [ticket], [(2, honest + ticket)], judges).credits[0] == 10**6
 
 
-def test_momentum_is_tried_for_nothing() -> None:
-    """Without an update, and without a ticket."""
-    start, old, oldest = np.zeros(2, np.int64), np.array([-30, -20]), np.array([-100, -20])
-    loss = make_loss([50, 10])
-    settled = settle_round(start, [old, oldest], [], [], Judges(loss, loss, loss, 16, None, 99))
-    assert (settled.scale, settled.momentum_scale, settled.update_scale) == ("", "1/2", "")
-    assert np.frombuffer(settled.weights, "<i8").tolist() == [50, 10]
-    assert (settled.loss_before, settled.loss_after, settled.sample_count) == (2600, 0, 16)
-    assert settled.momentum_losses[-1] == 2600
+def test_updates_are_followed_along_known_steps_for_nothing() -> None:
+    """Further, or back where the last step went too far; it is the updates that say which."""
+    start, old = np.zeros(2, np.int64), np.array([-100, 0])
+    for target, way in ((50, 1), (-50, -1)):
+        loss = make_loss([target, 10])
+        judges = Judges(loss, loss, loss, 16, None, 99)
+        settled = settle_round(start, [old], [], [(1, np.array([way * 50, 0]))], judges)
+        assert (settled.scale, settled.known_scale, settled.update_scale) == ("", "1", "0")
+        assert np.frombuffer(settled.weights, "<i8").tolist() == [target, 0]
+        assert settled.credits == (0,)
+        assert (settled.loss_before, settled.known_losses[-1], settled.loss_after) == (2600, 2600, 100)
 
 
-def test_momentum_that_raises_the_loss_is_left() -> None:
-    start = np.array([50, 10])
+def test_known_part_that_raises_the_loss_is_left() -> None:
+    """Whoever sends it spoils nothing: the others are credited from the weights as they are."""
+    start, old, honest = np.zeros(2, np.int64), np.array([-100, 0]), (2, np.array([0, 10]))
     loss = make_loss([50, 10])
-    settled = settle_round(start, [np.zeros(2, np.int64)], [], [], Judges(loss, loss, loss, 16, None, 99))
-    assert (settled.momentum_scale, np.frombuffer(settled.weights, "<i8").tolist()) == ("0", [50, 10])
+    judges = Judges(loss, loss, loss, 16, None, 99)
+    settled = settle_round(start, [old], [], [(1, np.array([-10, 0])), honest], judges)
+    assert settled.known_scale == "0"
+    assert settled.credits[0] == 0
+    assert settled.credits[1] == settled.credit_base - loss(np.frombuffer(settled.weights, "<i8")) > 90
+
+
+def test_tickets_alone_are_settled_without_the_steps_of_before() -> None:
+    loss = make_loss([50, 10])
+    judges = Judges(loss, loss, loss, 16, None, 99)
+    settled = settle_round(np.zeros(2, np.int64), [np.array([-9, 0])], [np.array([0, 5])], [], judges)
+    assert (settled.scale, settled.known_scale, settled.update_scale) == ("2", "", "")
 
 
 def test_update_that_helps_nobody_moves_nothing(market: Market) -> None:
@@ -363,8 +380,8 @@ def test_earlier_weights_that_are_the_same_change_nothing(market: Market) -> Non
     """But a search along nothing, which stays where it is."""
     updates = [market.add(encode(market.train(1)))]
     still = market.settle([], updates, [PROBLEM.weights])
-    assert still.momentum_scale == "0"
-    assert replace(still, momentum_scale="", momentum_losses=(), loss_before=0) == replace(
+    assert still.known_scale == "0"
+    assert replace(still, known_scale="", known_losses=(), loss_before=0) == replace(
         market.settle([], updates), loss_before=0
     )
 

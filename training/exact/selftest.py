@@ -28,7 +28,7 @@ NO_BLOBS: Mapping[bytes, bytes] = {}
 HEARTBEAT_DIGEST = "7b5eb5967ac34ee5"
 ATTENTION_DIGEST = "80df7e3e77129503"
 SOFTMAX_DIGEST = "04be3a24deb3f44f"
-UPDATE_DIGEST = "7d0483f47fed9546"
+UPDATE_DIGEST = "1ab600a591adaba2"
 PREDICTIONS_DIGEST = "0dfb9baf4d700a34"
 EXP_DIGEST = "6b7ae108d16f0363"
 
@@ -252,7 +252,7 @@ def run_update(path: Path) -> str:
     blobs[update.payload_cid] = payload
     oldest = engine.settle(task, previous, [run.delta], (SEED,) * 3).weights
     settled = engine.settle(task, weights, [run.delta], (SEED,) * 3, [previous, oldest], [update])
-    losses = settled.losses, settled.momentum_losses, settled.update_losses
+    losses = settled.losses, settled.known_losses, settled.update_losses
     figures = *losses, settled.credits, settled.credit_base
     return _summarise(run, settled.weights, repr(figures).encode())
 

@@ -133,7 +133,7 @@ POINTS = [
         "scale": 1,
         "tickets": 5,
         "updates": 2,
-        "momentum_scale": "1/8",
+        "known_scale": "1/8",
         "update_scale": "1/2",
         "paid": "5000000",
         "weights_cid": CID,

@@ -43,7 +43,7 @@ SETTLEMENTS: list[dict[str, Any]] = [
         "height": 60 + 6 * i,
         "round": 9 + i,
         "scale": "1",
-        "momentum_scale": "1/8",
+        "known_scale": "1/8",
         "update_scale": "1/2",
         "sample_count": 125,
         "old_weights_cid": cid_text(cid_of(bytes([i]))),

@@ -45,7 +45,7 @@ BLOCK_FIELDS = words(
     "height hash time_ms miner job title runs_estimate transactions target loss_before loss_after"
 )
 POINT_FIELDS = words(
-    "height round version loss_before loss_after loss scale tickets updates momentum_scale update_scale paid"
+    "height round version loss_before loss_after loss scale tickets updates known_scale update_scale paid"
     " weights_cid block"
 )
 STATUS_FIELDS = words(
