@@ -99,6 +99,7 @@ def _submit_job(
             version=0,
             weights=weights_cid,
             earlier=(),
+            last_updates=(),
             provenance=bytes(32),
             pending=(),
             sample_hash=b"",

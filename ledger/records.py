@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from ledger.codec import MAX_AMOUNT, Encodable, decode, encode, read_bytes, read_list, read_uint
+from ledger.codec import MAX_AMOUNT, Encodable, Value, decode, encode, read_bytes, read_list, read_uint
 
 MAX_RECORD_BYTES = 1 << 20  # our own state: a bound against a damaged database, not against peers
 
@@ -118,6 +118,9 @@ class JobRecord:
     earlier: tuple[
         bytes, ...
     ]  # weights before each of the last settlements that moved them, the newest first
+    last_updates: tuple[
+        tuple[bytes, int, int], ...
+    ]  # payload CID, size, shares: revealed for the round settled last
     provenance: bytes
     pending: tuple[PendingRound, ...]
     sample_hash: bytes
@@ -145,6 +148,7 @@ class JobRecord:
                 self.version,
                 self.weights,
                 list(self.earlier),
+                [list(update) for update in self.last_updates],
                 self.provenance,
                 pending,
                 self.sample_hash,
@@ -173,7 +177,7 @@ class JobRecord:
 
 
 def decode_job(data: bytes) -> JobRecord:
-    v = read_list(decode(data, MAX_RECORD_BYTES), "job", 22)
+    v = read_list(decode(data, MAX_RECORD_BYTES), "job", 23)
 
     def uint(position: int, name: str) -> int:
         return read_uint(v[position], name)
@@ -192,15 +196,16 @@ def decode_job(data: bytes) -> JobRecord:
         version=uint(10, "version"),
         weights=read_bytes(v[11], "weights", 36),
         earlier=tuple(read_bytes(cid, "earlier weights", 36) for cid in read_list(v[12], "earlier weights")),
-        provenance=read_bytes(v[13], "provenance", 32),
-        pending=tuple(_decode_pending(row) for row in read_list(v[14], "pending")),
-        sample_hash=read_bytes(v[15], "sample_hash", limit=32),
-        drawn=uint(16, "drawn"),
-        lost=int.from_bytes(read_bytes(v[17], "lost", 8), "big"),
-        stall=uint(18, "stall"),
-        suspended_until=uint(19, "suspended_until"),
-        first_loss=uint(20, "first_loss"),
-        last_losses=tuple(read_uint(x, "last_losses") for x in read_list(v[21], "last_losses")),
+        last_updates=tuple(_read_last_update(row) for row in read_list(v[13], "last updates")),
+        provenance=read_bytes(v[14], "provenance", 32),
+        pending=tuple(_decode_pending(row) for row in read_list(v[15], "pending")),
+        sample_hash=read_bytes(v[16], "sample_hash", limit=32),
+        drawn=uint(17, "drawn"),
+        lost=int.from_bytes(read_bytes(v[18], "lost", 8), "big"),
+        stall=uint(19, "stall"),
+        suspended_until=uint(20, "suspended_until"),
+        first_loss=uint(21, "first_loss"),
+        last_losses=tuple(read_uint(x, "last_losses") for x in read_list(v[22], "last_losses")),
     )
 
 
@@ -209,3 +214,8 @@ def _decode_pending(row: object) -> PendingRound:
     pairs = [read_list(t, "ticket", 2) for t in read_list(tickets, "tickets")]
     seeds = tuple((read_bytes(s, "seed", 32), read_bytes(d, "digest", 32)) for s, d in pairs)
     return PendingRound(read_uint(number, "round"), seeds)
+
+
+def _read_last_update(row: Value) -> tuple[bytes, int, int]:
+    cid, size, shares = read_list(row, "last update", 3)
+    return read_bytes(cid, "payload", 36), read_uint(size, "size"), read_uint(shares, "shares", 1)

@@ -122,6 +122,7 @@ def make_settle_task(
         earlier=tuple(load_weights(cid) for cid in record.earlier),
         deltas=tuple(load_delta(seed) for seed, _ in due.tickets),
         updates=tuple(RevealedUpdate(u.payload, u.size, u.shares) for u in due.revealed),
+        last_updates=tuple(RevealedUpdate(*update) for update in record.last_updates),
         sample_seeds=sample_seeds(record, job_id),
     )
 
@@ -140,6 +141,7 @@ def apply_settlement(
         record,
         pending=tuple(p for p in record.pending if p.round != due.round),
         escrow=record.escrow - earned + fined,
+        last_updates=tuple((u.payload, u.size, u.shares) for u in due.revealed),
     )
     if settled is not None and settled.sample_count:
         updated = _note_training(updated, due, settled, results)

@@ -59,7 +59,8 @@ class RevealedUpdate:
 class SettleTask:
     """Merge tickets' `deltas`, then `updates` (in their order), onto `weights` (docs/protocol.md, section 10).
 
-    `earlier` are the weights before each of the last settlements that moved them, the newest first. `sample_seeds` are
+    `earlier` are the weights before each of the last settlements that moved them, the newest first, `last_updates`
+    those that were revealed for the round settled last; nobody is paid for what is known from them. `sample_seeds` are
     those of samples 1 (what is known), 2 (updates) and 3 (credits).
     """
 
@@ -68,6 +69,7 @@ class SettleTask:
     earlier: tuple[bytes, ...]
     deltas: tuple[bytes, ...]
     updates: tuple[RevealedUpdate, ...]
+    last_updates: tuple[RevealedUpdate, ...]
     sample_seeds: tuple[bytes, bytes, bytes]
 
 

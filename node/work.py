@@ -73,10 +73,12 @@ class EngineVerifier:
 
     def settle(self, task: SettleTask) -> Settled:
         """Merge a round's deltas and updates."""
-        updates = [Update(u.payload, u.size, u.weight) for u in task.updates]
+        updates, last = (
+            [Update(u.payload, u.size, u.weight) for u in some] for some in (task.updates, task.last_updates)
+        )
         with _refusals(LedgerError):
             done = self.engine.settle(
-                task_of(task.spec), task.weights, task.deltas, task.sample_seeds, task.earlier, updates
+                task_of(task.spec), task.weights, task.deltas, task.sample_seeds, task.earlier, updates, last
             )
         return Settled(**{name: getattr(done, name) for name in SETTLED_FIELDS})
 

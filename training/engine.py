@@ -173,11 +173,13 @@ class Engine:
         sample_seeds: tuple[bytes, bytes, bytes],
         earlier: Sequence[bytes] = (),
         updates: Sequence[Update] = (),
+        last_updates: Sequence[Update] = (),
     ) -> Settled:
         """Merge the deltas of a round's tickets onto the weights, then its updates, in the order they come in.
 
         The seeds are those of the samples for what is known, for updates, and for credits. `earlier` are the weights
-        before each of the last settlements that moved them, the newest first. Payloads come from `load_blob`, which may
+        before each of the last settlements that moved them, the newest first, `last_updates` those of the round settled
+        last. Payloads come from `load_blob`, which may
         raise what it likes. BadInput for weights of a wrong size, or too many earlier ones.
         """
         if len(earlier) > STEPS_KNOWN:
@@ -189,6 +191,7 @@ class Engine:
             [_read_weights(old, objective) for old in earlier],
             [_read_delta(delta, objective) for delta in deltas],
             load_updates(updates, self._load_blob, count_parameters(objective)),
+            load_updates(last_updates, self._load_blob, count_parameters(objective)),
             self._make_judges(prepared, task.sample, sample_seeds),
         )
 

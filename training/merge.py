@@ -135,16 +135,18 @@ def settle_round(
     earlier: Sequence[Integers],
     deltas: Sequence[Integers],
     updates: Iterable[tuple[int, Integers | None]],
+    last_updates: Iterable[tuple[int, Integers | None]],
     judges: Judges,
 ) -> Settled:
     """Merge a round's tickets and updates onto the weights.
 
     `earlier` are the weights before each of the last settlements that moved them, the newest first, at most
-    STEPS_KNOWN; `updates` as from load_updates, which are read once and not kept as they are.
+    STEPS_KNOWN; `updates` as from load_updates, which are read once and not kept as they are; `last_updates` are those
+    of the round settled last.
     """
     mean = merge_deltas(deltas) if deltas else None
     tickets = skip_search(weights) if mean is None else search_line(weights, mean, judges.known)
-    known = find_known_steps(mean, weights, earlier)
+    known = find_known_steps(mean, weights, earlier, last_updates)
     valid, is_void = _keep_valid(updates)
     along = _search_known_part(tickets.weights, valid, known, judges)
     for i, (weight, delta) in enumerate(valid):  # one by one in their places: a round may have 64 of 4 MiB
@@ -178,25 +180,36 @@ def _search_known_part(
     """
     if not valid or not known:
         return skip_search(start)
-    mean = Merge([delta for _, delta in valid], [weight for weight, _ in valid]).compute_mean()
+    mean = _merge(valid).compute_mean()
     return search_line(start, mean - take_out_all(mean, known), judges.known)
 
 
+def _merge(updates: Sequence[tuple[int, Delta]]) -> Merge:
+    return Merge([delta for _, delta in updates], [weight for weight, _ in updates])
+
+
 def find_known_steps(
-    mean: Integers | None, weights: Integers, earlier: Sequence[Integers]
+    mean: Integers | None,
+    weights: Integers,
+    earlier: Sequence[Integers],
+    last_updates: Iterable[tuple[int, Integers | None]],
 ) -> list[Direction]:
-    """What anybody can know without training: the tickets' mean and the last steps, the newest first, each without
-    those before it."""
+    """What anybody can know without training: the tickets' mean, the last steps, the newest first, and the mean of the
+    last updates, each without those before it."""
     known = [] if mean is None else [make_direction(mean)]
-    for after, before in pairwise([weights, *earlier]):
-        known.append(make_direction(take_out_all(after - before, known)))
+    steps = [after - before for after, before in pairwise([weights, *earlier])]
+    last, _ = _keep_valid(last_updates)
+    if last:
+        steps.append(_merge(last).compute_mean())
+    for step in steps:
+        known.append(make_direction(take_out_all(step, known)))
     return known
 
 
 def _judge_updates(start: Integers, valid: Sequence[tuple[int, Delta]], judges: Judges) -> _Market:
     if not valid:
         return _Market(skip_search(start), [], 0)
-    merge = Merge([delta for _, delta in valid], [weight for weight, _ in valid])
+    merge = _merge(valid)
     search = search_line(start, merge.compute_mean(), judges.updates)
     base = judges.credits(start)
     return _Market(search, list(_credit(start, base, merge, SCALES[search.index], judges)), base)

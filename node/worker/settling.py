@@ -11,19 +11,22 @@ LOSS_BYTES = 16
 
 
 def encode_settle_task(task: SettleTask) -> Frame:
-    updates = [[u.payload, u.size, u.weight] for u in task.updates]
+    updates, last = (
+        [[u.payload, u.size, u.weight] for u in some] for some in (task.updates, task.last_updates)
+    )
     weights = [task.weights, list(task.earlier)]
-    return [encode_spec(task.spec), *weights, list(task.deltas), updates, list(task.sample_seeds)]
+    return [encode_spec(task.spec), *weights, list(task.deltas), updates, last, list(task.sample_seeds)]
 
 
 def decode_settle_task(arguments: Frame, params: ChainParams) -> SettleTask:
-    spec, weights, earlier, deltas, updates, seeds = arguments
+    spec, weights, earlier, deltas, updates, last, seeds = arguments
     return SettleTask(
         spec=decode_spec(spec, params),
         weights=weights,
         earlier=tuple(earlier),
         deltas=tuple(deltas),
         updates=tuple(RevealedUpdate(*update) for update in updates),
+        last_updates=tuple(RevealedUpdate(*update) for update in last),
         sample_seeds=tuple(seeds),
     )
 

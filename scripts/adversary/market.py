@@ -82,6 +82,7 @@ class Judge:
     tickets: tuple[bytes, ...]
     weights: bytes
     earlier: tuple[bytes, ...]
+    last_updates: tuple[Update, ...]
 
     def credit_alone(self, offer: Offer) -> int:
         """What the update would be credited if nobody else revealed one."""
@@ -92,6 +93,7 @@ class Judge:
             sample_seeds(self.record, JOB_ID),
             self.earlier,
             [Update(offer.cid, len(offer.payload), offer.shares)],
+            self.last_updates,
         )
         return settled.credits[0] or 0
 
@@ -112,6 +114,7 @@ class Market:
         self._versions = {cid_of(self.lab.facts.weights): self.lab.facts.weights}
         self._record = self._open_job()
         self._payloads: dict[int, bytes] = {}
+        self._kept: set[bytes] = set()
         self._earned_before: Counter[int] = Counter()
 
     @property
@@ -145,12 +148,15 @@ class Market:
             pending=(PendingRound(k, tuple((bytes([i]) * 32, bytes(32)) for i in range(TICKETS))),),
         )
         deltas = tuple(run.astype("<i8").tobytes() for run in runs)
-        judge = Judge(self.lab, self._record, deltas, self.weights[-1], self._load_earlier())
+        judge = Judge(
+            self.lab, self._record, deltas, self.weights[-1], self._load_earlier(), self._list_last()
+        )
         self.lab.blobs.update((offer.cid, offer.payload) for offer in offers)
         revealed = [offer for offer in offers if reveals(offer, judge)]
         self._settle(offers, revealed, deltas)
-        for offer in offers:
-            self.lab.blobs.pop(offer.cid, None)
+        for cid in self._kept - {offer.cid for offer in offers}:
+            self.lab.blobs.pop(cid, None)
+        self._kept = {offer.cid for offer in offers}  # one more settlement looks at them
         self._payloads = {offer.identity: offer.payload for offer in revealed}
 
     def _look(self, runs: Sequence[Integers]) -> View:
@@ -207,6 +213,9 @@ class Market:
             self.earned[offer.identity] += income[commitment.miner] - commitment.bond
             self.prepaid[offer.identity] += commitment.prepaid
 
+    def _list_last(self) -> tuple[Update, ...]:
+        return tuple(Update(*update) for update in self._record.last_updates)
+
     def _load_earlier(self) -> tuple[bytes, ...]:
         return tuple(self._versions[cid] for cid in self._record.earlier)
 
@@ -215,8 +224,8 @@ class Market:
         return JobRecord(
             owner=bytes(20), spec=encode_spec(lab.spec), submitted=0, status=JobStatus.LIVE, reason=Reason.NONE,
             first_round=0, escrow=ESCROW, lock=0, work=lab.facts.work, judging=lab.facts.judging, version=0,
-            weights=weights, earlier=(), provenance=bytes(32), pending=(), sample_hash=b"", drawn=0, lost=0,
-            stall=0, suspended_until=0, first_loss=0, last_losses=(),
+            weights=weights, earlier=(), last_updates=(), provenance=bytes(32), pending=(), sample_hash=b"", drawn=0,
+            lost=0, stall=0, suspended_until=0, first_loss=0, last_losses=(),
         )  # fmt: skip
 
 

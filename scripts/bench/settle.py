@@ -2,8 +2,8 @@
 
 One thread. An update is 40 Adam steps of 256 samples in native float32 (torch, autograd), or what the node's trainer
 computes by default, rounded to 4 bits an entry. Verifying it is reading its payload, taking the known steps (the
-tickets' mean and the last four) out of it, and the one look at the loss that its credit takes. What it adds to a
-settlement is measured as the difference between settlements with 17 updates and with one.
+tickets' mean, the last four, the last updates' mean) out of it, and the one look at the loss that its credit takes.
+What it adds to a settlement is measured as the difference between settlements with 17 updates and with one.
 """
 
 from __future__ import annotations
@@ -202,11 +202,11 @@ def run_ticket(subject: Subject, number: int) -> bytes:
 
 
 def make_steps(tickets: Sequence[bytes]) -> list[Direction]:
-    """What a settlement takes out: five known steps, here tickets' deltas, each without those before it."""
+    """What a settlement takes out: six known steps, here of tickets' deltas, each without those before it."""
     deltas = [np.frombuffer(delta, "<i8").astype(np.int64) for delta in tickets]
     mean, *steps = (deltas[number % len(deltas)] * (1 + number) for number in range(STEPS_KNOWN + 1))
     weights = [np.zeros_like(mean), *(-np.sum(steps[: number + 1], 0) for number in range(len(steps)))]
-    return find_known_steps(mean, weights[0], weights[1:])
+    return find_known_steps(mean, weights[0], weights[1:], [(1, deltas[0] + deltas[-1])])
 
 
 def make_projection(subject: Subject, payload: bytes, tickets: Sequence[bytes]) -> Work:
@@ -240,7 +240,14 @@ def make_settlement(subject: Subject, tickets: Sequence[bytes], payloads: Sequen
         for number in range(1, STEPS_KNOWN + 1)
     ]
     return partial(
-        subject.engine.settle, subject.task, weights, tickets, (subject.seed,) * 3, earlier, updates
+        subject.engine.settle,
+        subject.task,
+        weights,
+        tickets,
+        (subject.seed,) * 3,
+        earlier,
+        updates,
+        updates[:1],
     )
 
 

@@ -44,6 +44,7 @@ RECORD = JobRecord(
     version=3,
     weights=cid_of(b"weights"),
     earlier=(cid_of(b"previous"), cid_of(b"the one before")),
+    last_updates=((cid_of(b"payload"), 4751, 3),),
     provenance=tagged_hash("gc/test", b"provenance"),
     pending=(
         PendingRound(7, ((tagged_hash("gc/test", b"s1"), tagged_hash("gc/test", b"d1")),)),
@@ -109,7 +110,7 @@ def test_damaged_records_are_refused() -> None:
             decode_job(data[:cut])
     values: list[Encodable] = [b"\0" * 20, b"", 0, 9]
     with pytest.raises(DecodeError, match="status"):
-        decode_job(encode([*values, *range(18)]))
+        decode_job(encode([*values, *range(19)]))
     with pytest.raises(DecodeError):
         decode_account(encode([1]))
     with pytest.raises(DecodeError):

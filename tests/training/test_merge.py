@@ -40,6 +40,7 @@ def settle_plainly(
     earlier: list[Row],
     deltas: list[Row],
     updates: list[tuple[int, Row | None]],
+    last_updates: list[tuple[int, Row | None]],
     losses: list[Loss],
 ) -> tuple[Row, list[str], list[int | None], int]:
     """Sections 10.1 and 10.3: weights, the three scales, credits, L_0."""
@@ -47,8 +48,11 @@ def settle_plainly(
     if deltas:
         known = [merge_plainly(deltas, [1] * len(deltas))[-1]]
         start, scale = search_plainly(weights, known[0], losses[0])
-    for after, before in pairwise([weights, *earlier]):
-        step = subtract(after, before)
+    steps = [subtract(after, before) for after, before in pairwise([weights, *earlier])]
+    last = [(weight, delta) for weight, delta in last_updates if delta is not None]
+    if last:
+        steps.append(merge_plainly([delta for _, delta in last], [weight for weight, _ in last])[-1])
+    for step in steps:
         for other in known:
             step = take_out_by_fractions(step, other)
         known.append(step)
@@ -120,6 +124,7 @@ delta_rows = st.lists(st.integers(-(2**28), 2**28) | st.integers(-9, 9), min_siz
     st.lists(weight_rows, max_size=4),
     st.lists(delta_rows, max_size=4),
     st.lists(st.tuples(st.integers(1, 2**20), st.none() | delta_rows), max_size=5),
+    st.lists(st.tuples(st.integers(1, 2**20), st.none() | delta_rows), max_size=3),
     st.tuples(weight_rows, weight_rows, weight_rows),
 )
 def test_round_is_settled_by_the_rules(
@@ -127,6 +132,7 @@ def test_round_is_settled_by_the_rules(
     earlier: list[Row],
     deltas: list[Row],
     updates: list[tuple[int, Row | None]],
+    last_updates: list[tuple[int, Row | None]],
     targets: tuple[Row, Row, Row],
 ) -> None:
     losses = [make_loss(target) for target in targets]
@@ -134,10 +140,13 @@ def test_round_is_settled_by_the_rules(
         np.array(weights),
         [np.array(row) for row in earlier],
         [np.array(delta) for delta in deltas],
-        [(weight, None if delta is None else np.array(delta)) for weight, delta in updates],
+        *(
+            [(w, None if delta is None else np.array(delta)) for w, delta in u]
+            for u in (updates, last_updates)
+        ),
         Judges(losses[0], losses[1], losses[2], 16, None, 99),
     )
-    end, scales, credits, base = settle_plainly(weights, earlier, deltas, updates, losses)
+    end, scales, credits, base = settle_plainly(weights, earlier, deltas, updates, last_updates, losses)
     assert np.frombuffer(settled.weights, "<i8").tolist() == end
     assert [settled.scale, settled.known_scale, settled.update_scale] == scales
     assert (list(settled.credits), settled.credit_base) == (credits, base)
@@ -220,7 +229,9 @@ def test_credits_add_up_to_what_the_updates_lower_the_loss_by(market: Market) ->
     assert settled.loss_before == settled.losses[-1]
     assert settled.known_losses[-1] == market.evaluate(alone.weights)
     assert settled.update_losses[-1] == min(settled.known_losses)
-    assert settled.credit_base < market.evaluate(alone.weights, "train")  # along the tickets' mean nobody is paid
+    assert settled.credit_base < market.evaluate(
+        alone.weights, "train"
+    )  # along the tickets' mean nobody is paid
     end = market.evaluate(settled.weights, "train")
     assert settled.credit_base - sum(c or 0 for c in settled.credits) == end
     assert settled.loss_after == market.evaluate(settled.weights) < alone.loss_after
@@ -248,20 +259,32 @@ def test_copier_of_the_tickets_mean_earns_nothing_worth_it(market: Market, bits:
 
 
 def test_exact_copies_earn_nothing_at_all() -> None:
-    """Of the tickets' mean, of any of the last four steps and of what these add up to, however long."""
-    ticket, honest = np.array([0, 800, 0, 0, 0, 0]), np.array([0, 0, 0, 0, 0, 500])
-    steps = [
-        np.array(row)
-        for row in ([600, 0, 0, 0, 0, 0], [0, 0, 9, 0, 0, 0], [3, 0, 0, 7, 0, 0], [0, 0, 0, 0, 8, 0])
-    ]
-    start = np.zeros(6, np.int64)
-    earlier = [-sum(steps[: number + 1], start) for number in range(4)]
-    loss = make_loss([1000] * 6)
+    """Of the tickets' mean, a last step, the last updates' mean, and what these add up to, however long."""
+    ticket, honest = np.array([0, 800, 0, 0, 0, 0, 0]), np.array([0, 0, 0, 0, 0, 500, 0])
+    steps = np.array(
+        [[600, 0, 0, 0, 0, 0, 0], [0, 0, 9, 0, 0, 0, 0], [3, 0, 0, 7, 0, 0, 0], [0, 0, 0, 0, 8, 0, 0]]
+    )
+    start = np.zeros(7, np.int64)
+    earlier = [-steps[: number + 1].sum(axis=0) for number in range(4)]
+    payload = np.array([0, 5, 0, 0, 0, 0, 400])
+    last = [(3, payload), (9, None)]
+    loss = make_loss([1000] * 7)
     judges = Judges(loss, loss, loss, 16, None, 99)
-    copies = [7 * ticket, -ticket, *steps, 16 * steps[2], steps[1] - 3 * steps[3], start - earlier[-1]]
-    settled = settle_round(start, earlier, [ticket], [(1, copy) for copy in copies] + [(9, honest)], judges)
+    copies = [
+        7 * ticket,
+        -ticket,
+        *steps,
+        16 * steps[2],
+        steps[1] - 3 * steps[3],
+        -earlier[-1],
+        payload,
+        -9 * payload,
+    ]
+    settled = settle_round(
+        start, earlier, [ticket], [(1, copy) for copy in copies] + [(9, honest)], last, judges
+    )
     assert settled.credits[:-1] == (0,) * len(copies)
-    assert settle_round(start, earlier, [ticket], [(2, honest + ticket)], judges).credits[0] == 10**6
+    assert settle_round(start, earlier, [ticket], [(2, honest + ticket)], last, judges).credits[0] == 10**6
 
 
 def test_updates_are_followed_along_known_steps_for_nothing() -> None:
@@ -270,7 +293,7 @@ def test_updates_are_followed_along_known_steps_for_nothing() -> None:
     for target, way in ((50, 1), (-50, -1)):
         loss = make_loss([target, 10])
         judges = Judges(loss, loss, loss, 16, None, 99)
-        settled = settle_round(start, [old], [], [(1, np.array([way * 50, 0]))], judges)
+        settled = settle_round(start, [old], [], [(1, np.array([way * 50, 0]))], [], judges)
         assert (settled.scale, settled.known_scale, settled.update_scale) == ("", "1", "0")
         assert np.frombuffer(settled.weights, "<i8").tolist() == [target, 0]
         assert settled.credits == (0,)
@@ -282,7 +305,7 @@ def test_known_part_that_raises_the_loss_is_left() -> None:
     start, old, honest = np.zeros(2, np.int64), np.array([-100, 0]), (2, np.array([0, 10]))
     loss = make_loss([50, 10])
     judges = Judges(loss, loss, loss, 16, None, 99)
-    settled = settle_round(start, [old], [], [(1, np.array([-10, 0])), honest], judges)
+    settled = settle_round(start, [old], [], [(1, np.array([-10, 0])), honest], [], judges)
     assert settled.known_scale == "0"
     assert settled.credits[0] == 0
     assert settled.credits[1] == settled.credit_base - loss(np.frombuffer(settled.weights, "<i8")) > 90
@@ -291,7 +314,7 @@ def test_known_part_that_raises_the_loss_is_left() -> None:
 def test_tickets_alone_are_settled_without_the_steps_of_before() -> None:
     loss = make_loss([50, 10])
     judges = Judges(loss, loss, loss, 16, None, 99)
-    settled = settle_round(np.zeros(2, np.int64), [np.array([-9, 0])], [np.array([0, 5])], [], judges)
+    settled = settle_round(np.zeros(2, np.int64), [np.array([-9, 0])], [np.array([0, 5])], [], [], judges)
     assert (settled.scale, settled.known_scale, settled.update_scale) == ("2", "", "")
 
 

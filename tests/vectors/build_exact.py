@@ -224,8 +224,8 @@ def _settlement(name: str, path: str) -> Json:
 
 
 def build_updates(name: str, path: str) -> Json:
-    """Settlements of a round with tickets, earlier steps and updates of unequal weight, one of them void; and of one
-    with two updates alone."""
+    """Settlements of a round with tickets, earlier steps and updates of unequal weight, one of them void, all but the
+    first known from the round before; and of one with two updates alone."""
     problem = PROBLEMS[name]()
     blobs = {problem.task.data_cid: problem.blob}
     engine = Engine(blobs.__getitem__, path)  # type: ignore[arg-type]  # one of PATHS
@@ -247,7 +247,7 @@ def build_updates(name: str, path: str) -> Json:
         "sample_seeds": [seed.hex() for seed in SAMPLE_SEEDS],
         "earlier": [weights.hex() for weights in earlier],
         "updates": [{"payload": p.hex(), "weight": u.weight} for p, u in zip(payloads, updates, strict=True)],
-        "settled": _describe(settle(runs[:3], SAMPLE_SEEDS, earlier, updates)),
+        "settled": _describe(settle(runs[:3], SAMPLE_SEEDS, earlier, updates, updates[1:])),
         "first_two_alone": _describe(settle([], SAMPLE_SEEDS, (), updates[:2])),
     }
 

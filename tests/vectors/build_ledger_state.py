@@ -52,6 +52,7 @@ FRESH = JobRecord(
     version=0,
     weights=SPEC.data_cid,
     earlier=(SPEC.data_cid, bytes(36)),
+    last_updates=((SPEC.data_cid, 300, 4), (bytes(36), 1, 1)),
     provenance=bytes(32),
     pending=(),
     sample_hash=b"",

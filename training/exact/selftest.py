@@ -28,7 +28,7 @@ NO_BLOBS: Mapping[bytes, bytes] = {}
 HEARTBEAT_DIGEST = "7b5eb5967ac34ee5"
 ATTENTION_DIGEST = "80df7e3e77129503"
 SOFTMAX_DIGEST = "04be3a24deb3f44f"
-UPDATE_DIGEST = "1ab600a591adaba2"
+UPDATE_DIGEST = "1e6e618f489ac023"
 PREDICTIONS_DIGEST = "0dfb9baf4d700a34"
 EXP_DIGEST = "6b7ae108d16f0363"
 
@@ -242,7 +242,8 @@ def run_predictions(path: Path) -> str:
 
 
 def run_update(path: Path) -> str:
-    """A settlement with a ticket, two long steps and an update, whose payload is the signs of a run's delta."""
+    """A settlement with a ticket, two long steps, an update, whose payload is the signs of a run's delta, and one known
+    from the round before."""
     blobs: dict[bytes, bytes] = {}
     engine, task, previous = _make_attention(path, blobs)
     weights = engine.inspect(task).weights
@@ -251,7 +252,10 @@ def run_update(path: Path) -> str:
     update = Update(compute_cid(payload), len(payload), 3)
     blobs[update.payload_cid] = payload
     oldest = engine.settle(task, previous, [run.delta], (SEED,) * 3).weights
-    settled = engine.settle(task, weights, [run.delta], (SEED,) * 3, [previous, oldest], [update])
+    last = _make_payload(np.frombuffer(run.delta, "<i8")[::-1])
+    known = Update(compute_cid(last), len(last), 1)
+    blobs[known.payload_cid] = last
+    settled = engine.settle(task, weights, [run.delta], (SEED,) * 3, [previous, oldest], [update], [known])
     losses = settled.losses, settled.known_losses, settled.update_losses
     figures = *losses, settled.credits, settled.credit_base
     return _summarise(run, settled.weights, repr(figures).encode())
