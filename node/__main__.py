@@ -8,20 +8,31 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from node.datadir import check_keys
 from node.exits import UserError
 from node.lock import hold_lock
-from node.settings import load_settings
+from node.settings import Settings, load_settings
 
 
 def main() -> None:
+    def run(settings: Settings) -> int:
+        from node.app import run_daemon
+
+        return run_daemon(settings)
+
+    run_program(run)
+
+
+def run_program(run: Callable[[Settings], int]) -> NoReturn:
+    """Read the arguments, lock the directory, run, and exit with what comes of it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # quiet while modules load; the node sets its own later
     flags = _parse_arguments()
     try:
-        sys.exit(_run(flags.pop("data_dir").expanduser().resolve(), flags))
+        sys.exit(_run(flags.pop("data_dir").expanduser().resolve(), flags, run))
     except UserError as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:
@@ -29,13 +40,11 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-def _run(data_dir: Path, flags: dict[str, Any]) -> int:
+def _run(data_dir: Path, flags: dict[str, Any], run: Callable[[Settings], int]) -> int:
     settings = load_settings(data_dir, flags)
     with hold_lock(data_dir):
         check_keys(data_dir)
-        from node.app import run_daemon
-
-        return run_daemon(settings)
+        return run(settings)
 
 
 def _parse_arguments() -> dict[str, Any]:  # Any: argparse's values

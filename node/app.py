@@ -75,20 +75,23 @@ BLOBS_FOLDER = "blobs"
 RETRY_PARKED_S = 2.0
 
 
-def run_daemon(settings: Settings) -> int:
-    """Run a node, whose directory is locked, until it is asked to stop; the exit code says why it ended."""
+def run_daemon(settings: Settings, maker: type[UpdateMaker] = UpdateMaker) -> int:
+    """Run a node, whose directory is locked, until it is asked to stop; the exit code says why it ended.
+
+    `maker` is what makes its updates.
+    """
     try:
         start_logging(settings.data_dir / LOG_FILE, settings.log_level)
-        return _run_locked(settings)
+        return _run_locked(settings, maker)
     except OSError as error:
         if not is_disk_failure(error):
             raise
         raise explain_disk(error, settings.data_dir) from error
 
 
-def _run_locked(settings: Settings) -> int:
+def _run_locked(settings: Settings, maker: type[UpdateMaker]) -> int:
     try:
-        return trio.run(_run, settings)
+        return trio.run(_run, settings, maker)
     except BaseExceptionGroup as group:
         error = find_user_error(group, settings.data_dir)
         if error is None:
@@ -113,12 +116,12 @@ class StoppedEarly(Exception):
     """The wish to stop came before the node was ready."""
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: Settings, maker: type[UpdateMaker]) -> int:
     stop = Stop(trio.Event())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_signals, stop)
         with suppress(StoppedEarly):
-            await _run_node(settings, stop)
+            await _run_node(settings, stop, maker)
         nursery.cancel_scope.cancel()
     if stop.why is not None:
         raise stop.why
@@ -135,7 +138,7 @@ async def _watch_signals(stop: Stop) -> None:
             stop.request()
 
 
-async def _run_node(settings: Settings, stop: Stop) -> None:
+async def _run_node(settings: Settings, stop: Stop, maker: type[UpdateMaker]) -> None:
     if settings.chain in UNBORN_CHAINS:
         log.warning("%s", say_no_network(settings.chain))
     check_port(API_HOST, settings.api_port)  # now: the training process takes seconds to start
@@ -145,18 +148,23 @@ async def _run_node(settings: Settings, stop: Stop) -> None:
     events = EventRelay(stop)
     worker = _make_worker(settings, genesis, events)
     with _open_chain(settings, genesis, blobs, worker) as chain:  # first: damage is told at once
-        await _run_on_chain(settings, stop, events, chain, worker)
+        await _run_on_chain(settings, stop, events, chain, worker, maker)
 
 
 async def _run_on_chain(
-    settings: Settings, stop: Stop, events: EventRelay, chain: Chain, worker: WorkerClient
+    settings: Settings,
+    stop: Stop,
+    events: EventRelay,
+    chain: Chain,
+    worker: WorkerClient,
+    maker: type[UpdateMaker],
 ) -> None:
     async with _run_worker(worker, stop), _open_trainer(settings) as trainer:
         service = ChainService(chain)
         wallet = Wallet(settings.data_dir, settings.chain, settings.chain_seed)
         config = Libp2pConfig(seed=_read_key(settings.data_dir / "identity.key"), listen=(settings.listen,))
         async with open_libp2p_transport(config) as transport:
-            parts = make_services(settings, service, worker, trainer, wallet, transport)
+            parts = make_services(settings, service, worker, trainer, wallet, transport, maker)
             events.miner = parts.miner
             await run_services(settings, stop, parts)
 
@@ -294,6 +302,7 @@ def make_services(
     trainer: UpdateTrainer,
     wallet: Wallet,
     transport: Transport,
+    make_maker: type[UpdateMaker] = UpdateMaker,
 ) -> Services:
     names = Names.of_chain(chain.chain.genesis.chain_id)
     fetcher = Fetcher(transport, names, chain)
@@ -303,7 +312,7 @@ def make_services(
     miner = Miner(chain, worker, sync, wallet.own.keypair, gossip.publish_block, settings.mine)
     shares, kept = ShareBox(), KeptUpdates(settings.data_dir)
     trains = settings.mine and settings.updates
-    maker = UpdateMaker(
+    maker = make_maker(
         chain, trainer, wallet.own, kept, shares, miner.may_mine, trains, settings.own_samples
     )
     miner.on_share = shares.add

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from node.amounts import format_coins
 from node.cli.banner import print_banner
 from node.cli.logs import Logs
 from node.cli.networks import DEFAULT_NAME, dir_option, find_network, name_option, pick_node
@@ -17,6 +18,7 @@ from node.cli.waiting import waiting
 from node.exits import Exit, UserError
 from node.rpc.client import Json
 from node.rpc.errors import ClientError
+from node.testnet.attacks import ATTACKS, parse_attacks
 from node.testnet.network import MAX_NODES, READY_TIMEOUT_S, Testnet
 from node.testnet.state import FOLDER, STATE_FILE
 
@@ -34,6 +36,11 @@ for command in (add, kill, restart):
 testnet.__test__ = False  # type: ignore[attr-defined]  # pytest would take the name for a test
 
 
+def read_attacks(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, int]:
+    """How many adversaries of each name."""
+    return parse_attacks(value) if value is not None else {}
+
+
 @testnet.command()
 @click.option("-n", "--nodes", type=click.IntRange(1, MAX_NODES), default=4, show_default=True)
 @click.option(
@@ -44,6 +51,13 @@ testnet.__test__ = False  # type: ignore[attr-defined]  # pytest would take the 
 @click.option(
     "--timeout", type=float, default=READY_TIMEOUT_S, show_default=True, help="Seconds for a node to start."
 )
+@click.option(
+    "--with",
+    "attacks",
+    callback=read_attacks,
+    metavar="NAME=N,...",
+    help="Adversaries beside the nodes, to watch what they earn: such as copier=1,noise=2.",
+)
 @click.option("--attach", is_flag=True, help="Stay and show the nodes' logs; Ctrl+C stops the network.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")
 def up(
@@ -52,6 +66,7 @@ def up(
     name: str | None,
     directory: Path | None,
     timeout: float,
+    attacks: dict[str, int],
     attach: bool,
     as_json: bool,
 ) -> int:
@@ -78,9 +93,17 @@ def up(
         )
         if 0 < nodes < len(network.names()) and is_given("nodes"):
             warn(f"the network has {len(network.names())} nodes, all are started; -n {nodes} takes none away")
-        warn(f"starting {count_of(max(nodes, len(network.names())), 'node')} in {path}{again}")
+        wanted = {f"node-{i}" for i in range(nodes)} | {
+            f"{a}-{i}" for a, n in attacks.items() for i in range(n)
+        }
+        warn(f"starting {count_of(len(wanted.union(network.names())), 'node')} in {path}{again}")
         with waiting("the nodes load their kernels and connect") as say:
-            network.up(nodes, lambda node, seconds: say(f"  {node} is ready after {seconds:.1f} s"), timeout)
+            network.up(
+                nodes,
+                lambda node, seconds: say(f"  {node} is ready after {seconds:.1f} s"),
+                timeout,
+                attacks,
+            )
     if as_json:
         print_json(describe(network))
     else:
@@ -163,6 +186,7 @@ def describe_node(network: Testnet, name: str) -> Json:
     pid = node.process.pid if node.process is not None and node.is_running() else None
     entry: Json = {
         "name": name,
+        "attack": node.attack or None,
         "data_dir": str(network.data_dir(name)),
         "pid": pid,
         "status": None,
@@ -190,6 +214,31 @@ def print_status(network: Testnet, answer: Json) -> None:
         if node["error"] not in (None, STOPPED):
             click.echo(f"  {node['name']}: {node['error']}; logs: gradientcoin testnet logs {node['name']}")
     click.echo(f"\n{judge(answer)}")
+    print_adversaries(answer)
+
+
+def print_adversaries(answer: Json) -> None:
+    """Which nodes attack the market for updates, and what they earned by it."""
+    adversaries = [node for node in answer["nodes"] if node["attack"]]
+    if not adversaries:
+        return
+    click.echo("\nadversaries (node-... are honest; each node's updates since it started):\n")
+    rows = [get_updates_row(node) for node in answer["nodes"]]
+    print_table(("NODE", "PAID TO", "COMMITTED", "REVEALED", "PAID", "COINS"), rows)
+    for name in dict.fromkeys(node["attack"] for node in adversaries):
+        click.echo(f"  {name} {ATTACKS[name]}")
+    click.echo("see what became of each update: gradientcoin job updates")
+
+
+def get_updates_row(node: Json) -> tuple[object, ...]:
+    """What a node's updates came to; addresses are those that `job updates` shows."""
+    status = node["status"]
+    if status is None:
+        return (node["name"], "-", "-", "-", "-", "-")
+    updates = status["updates"]
+    earned = format_coins(updates["earned"])
+    address = status["wallet"]["address"]
+    return (node["name"], address, updates["committed"], updates["revealed"], updates["paid"], earned)
 
 
 def get_row(node: Json) -> tuple[object, ...]:

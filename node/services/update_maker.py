@@ -128,7 +128,7 @@ class UpdateMaker:
         name = f"round {plan.round} of job {plan.job_id.hex()[:8]}"
         self.stats.doing = f"training for {name}"
         try:
-            trained = await self._trainer.train(_ask(plan, find_samples(self._own_samples, plan.job_id)))
+            trained = await self._train(plan)
         except TrainingRefused as error:
             log.info("no update for %s: %s", name, error)
         except LedgerError as error:
@@ -139,6 +139,20 @@ class UpdateMaker:
             losses = (trained.loss_before, trained.loss_after)
             log.info("update for %s: %s, loss %.6g -> %.6g", name, trained.solver, *losses)
             await self._commit(plan, trained.payload)
+
+    async def _train(self, plan: Plan) -> Trained:
+        return await self._trainer.train(self._ask(plan))
+
+    def _ask(self, plan: Plan) -> TrainRequest:
+        return TrainRequest(
+            spec=encode_spec(plan.spec),
+            weights=plan.weights,
+            previous=plan.previous,
+            seed=secrets.token_bytes(32),  # so that miners' updates differ
+            seconds=plan.limit_s,
+            size_limit=plan.limit_bytes,
+            samples_path=find_samples(self._own_samples, plan.job_id),
+        )
 
     def _note_samples(self, job_id: bytes, why: str) -> None:
         """Say once, and until it is mended, that an update was trained without the own samples it should have had."""
@@ -232,18 +246,6 @@ def find_samples(own_samples: Sequence[tuple[str, str]], job_id: bytes) -> str:
     """Return the file for a job, or an empty text: that which names it by most digits."""
     fitting = [(len(job), file) for job, file in own_samples if job_id.hex().startswith(job)]
     return max(fitting, default=(0, ""))[1]
-
-
-def _ask(plan: Plan, samples_path: str) -> TrainRequest:
-    return TrainRequest(
-        spec=encode_spec(plan.spec),
-        weights=plan.weights,
-        previous=plan.previous,
-        seed=secrets.token_bytes(32),  # so that miners' updates differ
-        seconds=plan.limit_s,
-        size_limit=plan.limit_bytes,
-        samples_path=samples_path,
-    )
 
 
 class NoShares(LedgerError):

@@ -9,7 +9,7 @@ import itertools
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from node.testnet.state import NetworkState, NodeEntry, TestnetError, load_state
 
 # -P: a folder `node` in the current directory must not hide the package.
 DAEMON = (sys.executable, "-P", "-m", "node")
+ADVERSARY = (sys.executable, "-P", "-m", "node.testnet.adversary")  # then the attack's name
 READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 15.0
 KILL_TIMEOUT_S = 5.0
@@ -50,10 +51,16 @@ class Testnet:
 
     __test__ = False  # no test class, whatever pytest thinks of the name
 
-    def __init__(self, directory: Path, state: NetworkState, command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        state: NetworkState,
+        command: Sequence[str] | None = None,
+        adversary: Sequence[str] | None = None,
+    ) -> None:
         self.directory = directory.resolve()
         self.state = state
-        self.command = tuple(command or DAEMON)
+        self.command, self.adversary = tuple(command or DAEMON), tuple(adversary or ADVERSARY)
         self.begun: dict[Path, int] = {}  # how long a node's logs were when this object started it
         self.seen: set[ProcessId] = set()  # every process this object stopped: none of its session may stay
 
@@ -123,12 +130,22 @@ class Testnet:
     # --- changes ---
 
     def up(
-        self, count: int, report: Report = lambda name, s: None, timeout_s: float = READY_TIMEOUT_S
+        self,
+        count: int,
+        report: Report = lambda name, s: None,
+        timeout_s: float = READY_TIMEOUT_S,
+        attacks: Mapping[str, int] | None = None,
     ) -> None:
-        """Bring the network to at least `count` running nodes; on any failure, or Ctrl+C, stop them all."""
+        """Bring the network to at least `count` running nodes; on any failure, or Ctrl+C, stop them all.
+
+        `attacks` are how many adversaries of each name there shall be at least.
+        """
         try:
             for index in range(count):
                 self.add(f"node-{index}")
+            for attack, number in (attacks or {}).items():
+                for index in range(number):
+                    self.add(f"{attack}-{index}", attack)
             first, *others = self.names()
             started = [name for name in (first,) if self.start(name)]
             self.wait_ready(started, report, timeout_s)
@@ -138,13 +155,13 @@ class Testnet:
             self.stop()
             raise
 
-    def add(self, name: str) -> None:
-        """Make a node's data directory unless it is there; it does not start yet."""
+    def add(self, name: str, attack: str = "") -> None:
+        """Make a node's data directory unless it is there; it does not start yet. `attack`: see NodeEntry."""
         if name not in self.state.nodes and len(self.state.nodes) >= MAX_NODES:
             raise TestnetError(f"a local network has at most {MAX_NODES} nodes", "", Exit.USAGE)
         if not (self.data_dir(name) / CONFIG).exists():
             init_data_dir(self.data_dir(name), NodeConfig("local", self.state.seed, name))
-        self.state.nodes.setdefault(name, NodeEntry(name))
+        self.state.nodes.setdefault(name, NodeEntry(name, attack=attack))
         save_state(self.directory, self.state)
 
     def start(self, name: str) -> bool:
@@ -152,7 +169,8 @@ class Testnet:
         node = self.state.nodes[name]
         if node.is_running():
             return False
-        argv = [*self.command, "--data-dir", str(self.data_dir(name))]
+        program = (*self.adversary, node.attack) if node.attack else self.command
+        argv = [*program, "--data-dir", str(self.data_dir(name))]
         for address in self.find_bootstrap(name):
             argv += ["--bootstrap", address]
         (self.data_dir(name) / NODE_FILE).unlink(missing_ok=True)  # of a killed process

@@ -23,10 +23,14 @@ class TestnetError(UserError):
 
 @dataclass(slots=True)
 class NodeEntry:
-    """A node of the network; `process` is None when it was stopped or never started."""
+    """A node of the network; `process` is None when it was stopped or never started.
+
+    `attack` names the adversary that it is (node/testnet/attacks.py); empty for an honest node.
+    """
 
     name: str
     process: ProcessId | None = None
+    attack: str = ""
 
     def is_running(self) -> bool:
         return self.process is not None and is_alive(self.process)
@@ -51,7 +55,8 @@ def save_state(directory: Path, state: NetworkState) -> None:
     for node in state.nodes.values():
         process = node.process
         running = {} if process is None else {"pid": process.pid, "started": process.started}
-        nodes.append({"name": node.name, **running})
+        attack = {"attack": node.attack} if node.attack else {}
+        nodes.append({"name": node.name, **attack, **running})
     value = {
         "format": FORMAT,
         "name": state.name,
@@ -85,7 +90,7 @@ def load_state(directory: Path) -> NetworkState:
 
 def parse_node(entry: dict[str, str | int]) -> NodeEntry:
     process = ProcessId(int(entry["pid"]), str(entry["started"])) if "pid" in entry else None
-    return NodeEntry(str(entry["name"]), process)
+    return NodeEntry(str(entry["name"]), process, str(entry.get("attack", "")))
 
 
 def find_networks(start: Path) -> dict[str, Path]:

@@ -18,6 +18,7 @@ FAKE = (sys.executable, str(Path(__file__).parents[1] / "testnet" / "fake_daemon
 @pytest.fixture(autouse=True)
 def fake_daemons(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr("node.testnet.network.DAEMON", FAKE)
+    monkeypatch.setattr("node.testnet.network.ADVERSARY", (*FAKE, "--attack"))
     yield
     for path in (tmp_path / ".gradientcoin/testnets").glob("*"):
         if (path / "testnet.json").exists():
@@ -53,6 +54,27 @@ def test_up_status_down(cli: Cli, tmp_path: Path) -> None:
     assert cli("testnet", "status").code == 4
     assert cli("testnet", "down", "--delete").code == 0
     assert not (tmp_path / ".gradientcoin/testnets/local").exists()
+
+
+def test_adversaries_are_marked_and_their_income_shown(cli: Cli) -> None:
+    assert cli("testnet", "up", "-n", "1", "--with", "copier=1,noise=2").code == 0
+    out = cli("testnet", "status").out
+    for words in ("copier-0", "noise-1", "adversaries", "COINS", "job updates"):
+        assert words in out
+    nodes = json.loads(cli("testnet", "status", "--json").out)["nodes"]
+    assert [node["attack"] for node in nodes] == [None, "copier", "noise", "noise"]
+
+
+def test_unknown_adversary_is_refused_before_anything_starts(cli: Cli, tmp_path: Path) -> None:
+    ran = cli("testnet", "up", "--with", "thief=1")
+    assert ran.code == 2
+    assert "copier" in ran.err
+    assert not (tmp_path / ".gradientcoin").exists()
+
+
+def test_network_without_adversaries_says_nothing_of_them(cli: Cli) -> None:
+    cli("testnet", "up", "-n", "1")
+    assert "adversaries" not in cli("testnet", "status").out
 
 
 def test_join_line_is_what_the_command_line_takes(cli: Cli) -> None:

@@ -20,9 +20,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--bootstrap", action="append", default=[])
+    parser.add_argument("--attack", default="")
     options = parser.parse_args()
     mode = os.environ.get("FAKE_DAEMON", "")
     (options.data_dir / "bootstrap").write_text("\n".join(options.bootstrap))
+    (options.data_dir / "attack").write_text(options.attack)
     print("fake daemon starts", mode, flush=True)
     if mode == "crash" or mode == options.data_dir.name:
         print("the disk is on fire", file=sys.stderr)

@@ -14,6 +14,7 @@ from node.testnet.process import ProcessId, is_alive, kill_group, read_start
 from node.testnet.state import TestnetError, find_networks, find_running_networks, load_state
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_daemon.py")))
+FAKE_ADVERSARY = (*FAKE, "--attack")
 
 
 @pytest.fixture
@@ -41,6 +42,19 @@ def test_up_starts_all_and_bootstraps_to_the_first(network: Testnet) -> None:
     assert bootstrap_of(network, "node-0") == []
     assert bootstrap_of(network, "node-1") != []
     assert network.client("node-1").get("/v1/status")["state"] == "running"
+
+
+def test_adversaries_run_a_program_of_their_own_and_are_remembered(network: Testnet) -> None:
+    network.adversary = FAKE_ADVERSARY
+    network.up(1, attacks={"copier": 1, "noise": 2})
+    assert network.running() == ["node-0", "copier-0", "noise-0", "noise-1"]
+    assert (network.data_dir("noise-1") / "attack").read_text() == "noise"
+    assert (network.data_dir("node-0") / "attack").read_text() == ""
+    attacks = {name: node.attack for name, node in load_state(network.directory).nodes.items()}
+    assert attacks == {"node-0": "", "copier-0": "copier", "noise-0": "noise", "noise-1": "noise"}
+    network.stop()
+    network.up(1)
+    assert (network.data_dir("copier-0") / "attack").read_text() == "copier"
 
 
 def test_each_node_is_a_session_of_its_own(network: Testnet) -> None:
