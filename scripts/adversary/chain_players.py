@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from attack import encode
-from chainlab import PARAMS, POWER, World
+from chainlab import POWER, World
 from lab import Practice
 
 from ledger.blocks import Block
@@ -41,7 +41,7 @@ class Player:
     measures: ClassVar[Measure] = "market"
 
     def __init__(self, world: World, key: KeyPair, power: float) -> None:
-        self.world, self.key, self.power = world, key, power
+        self.world, self.key, self.power, self.params = world, key, power, world.params
         self.box = ShareBox()
         self.kept: list[KeptUpdate] = []
         self.rng = np.random.default_rng(list(world.draw_seed("player", key.public[0], key.public[1])))
@@ -67,7 +67,7 @@ class Player:
         left = blocks_left(world.chain, world.job_id, world.height)
         if number == self._tried:
             return
-        if left == PARAMS.round_length:
+        if left == self.params.round_length:
             self._turn = int(self.rng.integers(2, 5))
         if left <= self._turn:
             self._tried = number
@@ -140,7 +140,7 @@ class ShareSpammer(Player):
         own = [u for u in self.kept if u.round == self.world.round]
         if not own:
             return
-        for _ in range(PARAMS.block_shares):
+        for _ in range(self.params.block_shares):
             update = replace(own[0], salt=self.rng.bytes(32))
             before = len(self.world.pool)
             self.commit(update, most=1, times_fee=10)
@@ -149,7 +149,7 @@ class ShareSpammer(Player):
             self.kept.append(update)
 
     def _make_due(self) -> None:
-        self._turn = PARAMS.round_length  # at once
+        self._turn = self.params.round_length  # at once
         super()._make_due()
 
 
@@ -169,7 +169,7 @@ class RoomSpammer(Player):
         for update in own:
             self.commit(update, times_fee=10)
             mine.append(len(update.payload))
-        self._fill(most_declared(PARAMS) - sum(mine))
+        self._fill(most_declared(self.params) - sum(mine))
 
     def _fill(self, size: int) -> None:
         shares = self.box.choose(self.world.chain, 1, self._taken())
@@ -186,8 +186,19 @@ class RoomSpammer(Player):
         return frozenset(share for body in self._list_commits() for share in body.shares)
 
     def _make_due(self) -> None:
-        self._turn = PARAMS.round_length
+        self._turn = self.params.round_length
         super()._make_due()
+
+
+class BoundSpammer(RoomSpammer):
+    """The same under a rule that is not there: a share may declare its part of a block's payload bytes and no more."""
+
+    name = "commit spammer, bytes, if a share bounded them"
+
+    def _fill(self, size: int) -> None:
+        part = most_declared(self.params) // self.params.block_shares
+        for _ in range(self.params.block_shares):
+            super()._fill(min(size, part))
 
 
 class RevealCrowder(Player):
@@ -199,7 +210,7 @@ class RevealCrowder(Player):
         self._reveal_due()
         world = self.world
         declared = sum(body.size for body in self._list_commits())
-        size = most_declared(PARAMS) - declared
+        size = most_declared(self.params) - declared
         shares = self.box.choose(world.chain, 1, frozenset(s for b in self._list_commits() for s in b.shares))
         self.kept = [u for u in self.kept if u.round >= world.round - 1]
         if shares and size > 1000:
@@ -249,7 +260,10 @@ class Grinder(Player):
     def act(self) -> None:
         """Note what grinding would have brought at every sample's block, whoever found it."""
         world, head = self.world, self.world.chain.head
-        if job_height(world.job_id, head.height, PARAMS) % PARAMS.round_length == PARAMS.sample_delay:
+        if (
+            job_height(world.job_id, head.height, self.params) % self.params.round_length
+            == self.params.sample_delay
+        ):
             self._gains.append(max(0.0, self.regret(head.hash)) / COIN)
         super().act()
 
@@ -260,14 +274,14 @@ class Grinder(Player):
     def regret(self, sample_hash: bytes) -> float:
         """Units by which a new draw is likely to beat this one, a lost coinbase counted."""
         usual = float(np.mean([self.value(self.rng.bytes(32)) for _ in range(self.TRIES)]))
-        lost = PARAMS.coinbase * (1 - self.power)  # if it finds the next one first, it lost nothing
+        lost = self.params.coinbase * (1 - self.power)  # if it finds the next one first, it lost nothing
         return usual - self.value(sample_hash) - lost
 
     def publishes(self, block: Block) -> bool:
         world = self.world
         if (
-            job_height(world.job_id, block.header.work.height, PARAMS) % PARAMS.round_length
-            != PARAMS.sample_delay
+            job_height(world.job_id, block.header.work.height, self.params) % self.params.round_length
+            != self.params.sample_delay
         ):
             return True
         return self.regret(block.hash) <= 0
@@ -281,7 +295,7 @@ class Grinder(Player):
         known = tuple(replace(c, payload=payloads.get(c.commitment, b"")) for c in there)
         state.put_commitments(world.job_id, number, known)
         record: JobRecord = replace(world.record, sample_hash=sample_hash)
-        due = get_due_round(state, world.job_id, record, height, PARAMS)
+        due = get_due_round(state, world.job_id, record, height, self.params)
         if due is None or not due.revealed:
             return 0
         spec, rules = world.spec, world.chain.rules
@@ -332,7 +346,7 @@ class DifficultyHopper(SlotHopper):
     name = "target hopper"
 
     def likes(self, template: Template) -> bool:
-        return template.work.target >= PARAMS.start_target
+        return template.work.target >= self.params.start_target
 
 
 class LateLiar(Player):
@@ -342,7 +356,7 @@ class LateLiar(Player):
     measures = "blocks"
 
     def date(self, now_ms: int) -> int:
-        return now_ms + PARAMS.future_intervals * PARAMS.interval_ms
+        return now_ms + self.params.future_intervals * self.params.interval_ms
 
 
 class EarlyLiar(Player):
@@ -362,4 +376,4 @@ class LyingHopper(LateLiar):
 
     def make_template(self, common: tuple[Transaction, ...]) -> Template | None:
         template = super().make_template(common)
-        return template if template is not None and template.work.target >= PARAMS.start_target else None
+        return template if template is not None and template.work.target >= self.params.start_target else None

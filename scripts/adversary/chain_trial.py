@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from chain_players import (
+    BoundSpammer,
     Censor,
     DifficultyHopper,
     EarlyLiar,
@@ -22,7 +23,7 @@ from chain_players import (
 )
 from chainlab import PARAMS, World
 
-from ledger.params import COIN
+from ledger.params import COIN, MAINNET
 
 HONEST = 8
 EQUAL = 1 / (HONEST + 1)
@@ -30,16 +31,18 @@ EQUAL = 1 / (HONEST + 1)
 
 @dataclass(frozen=True)
 class Case:
-    """An attack by a miner of a part of all power; `budget` is a round's, in coinbases."""
+    """An attack by a miner of a part of all power; `budget` is a round's, in coinbases, `shares` a block's."""
 
     kind: type[Player]
     power: float
     budget: int = 1
+    shares: int = PARAMS.block_shares
 
     @property
     def name(self) -> str:
         power = "1/9" if self.power == EQUAL else f"{100 * self.power:.0f} %"
-        return f"{self.kind.name}, {power}" + (f", {self.budget} coinbases" if self.budget > 1 else "")
+        name = f"{self.kind.name}, {power}" + (f", {self.budget} coinbases" if self.budget > 1 else "")
+        return name + (f", {self.shares} shares a block" if self.shares != PARAMS.block_shares else "")
 
     @property
     def control(self) -> Case:
@@ -49,7 +52,9 @@ class Case:
 
 CASES = (
     Case(ShareSpammer, EQUAL), Case(ShareSpammer, 0.4),
-    Case(RoomSpammer, EQUAL), Case(RoomSpammer, 0.4),
+    Case(ShareSpammer, 0.4, shares=MAINNET.block_shares),
+    Case(RoomSpammer, EQUAL), Case(RoomSpammer, 0.4), Case(RoomSpammer, EQUAL, shares=MAINNET.block_shares),
+    Case(BoundSpammer, EQUAL), Case(BoundSpammer, EQUAL, shares=MAINNET.block_shares),
     Case(RevealCrowder, EQUAL), Case(RevealCrowder, 0.4),
     Case(Censor, 0.25), Case(Censor, 0.4), Case(FullCensor, 0.25), Case(FullCensor, 0.4),
     Case(Grinder, 0.4), Case(Grinder, 0.4, 6),
@@ -90,7 +95,8 @@ class ChainTrial:
 
 def play_chain(case: Case, seed: int, rounds: int) -> ChainTrial:
     """Mine some rounds of a job's chain with the attacker and eight honest miners, and settle them."""
-    world = World(seed, budget=case.budget * PARAMS.coinbase, price=4 * case.budget * PARAMS.coinbase)
+    budget = case.budget * PARAMS.coinbase
+    world = World(seed, budget, 4 * budget, replace(PARAMS, block_shares=case.shares))
     try:
         for key in world.keys[:HONEST]:
             world.players.append(Player(world, key, (1 - case.power) / HONEST))

@@ -140,6 +140,7 @@ class World:
     seed: int
     budget: int = 50 * COIN
     price: int = 200 * COIN
+    params: ChainParams = PARAMS
     players: list[Racer] = field(default_factory=list)
     clock_ms: float = START_MS
     books: dict[bytes, Books] = field(default_factory=dict)  # by address
@@ -153,7 +154,7 @@ class World:
         blobs = BlobStore(Path(self._folder.name, "blobs"))
         self.verifier = Remembering(EngineVerifier(Engine(blobs.get)))
         self._storage = open_storage(":memory:")
-        self.chain = Chain(self._storage, blobs, Genesis(PARAMS, allocations), self.verifier)
+        self.chain = Chain(self._storage, blobs, Genesis(self.params, allocations), self.verifier)
         self.pool = Mempool(self.chain.rules)
         self.spec = make_spec(self.lab, self.budget, self.price)
         self.job_id = b""
@@ -172,7 +173,7 @@ class World:
 
     @property
     def round(self) -> int:
-        return round_at(self.job_id, self.height, PARAMS)
+        return round_at(self.job_id, self.height, self.params)
 
     @property
     def record(self) -> JobRecord:
@@ -199,7 +200,7 @@ class World:
         """A transaction with the sender's next nonce and a multiple of the least fee."""
         nonce = self.pool.next_nonce(self.chain.state, key.address)
         draft = sign_transaction(key, self.chain.genesis.chain_id, nonce, 1 << 40, body)
-        fee = times_fee * least_fee(draft, PARAMS)
+        fee = times_fee * least_fee(draft, self.params)
         return sign_transaction(key, self.chain.genesis.chain_id, nonce, fee, body)
 
     def send(self, key: KeyPair, body: Body, times_fee: int = 1) -> Transaction | None:
@@ -260,7 +261,7 @@ class World:
             return None
         books.chance += template.threshold / 2**256
         header = Header(template.work, run.digest, run.before, run.after)
-        if header.ticket < PARAMS.share_factor * template.threshold:
+        if header.ticket < self.params.share_factor * template.threshold:
             player.box.add(header)
         if header.ticket >= template.threshold:
             return None

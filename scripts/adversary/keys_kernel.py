@@ -6,9 +6,9 @@ gradient have no others, and the trace of all those zeros is one number for the 
 """
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
-import numba
 import numpy as np
 
+from training.exact.fused.compiler import kernel
 from training.exact.fused.elements import (
     U_GAMMA,
     differentiate_softmax,
@@ -38,10 +38,8 @@ from training.exact.fused.softmax import (
 )
 from training.exact.fused.tile import LANES, multiply
 
-shortcut = numba.njit(nogil=True, fastmath=False, error_model="numpy")
 
-
-@shortcut
+@kernel
 def fold_zeros(rows, width, kept, count):
     """The trace of a product's entries that are known to be zero: of each row all but the first `kept`."""
     total = np.uint64(0)
@@ -51,7 +49,7 @@ def fold_zeros(rows, width, kept, count):
     return total
 
 
-@shortcut
+@kernel
 def fold_kept(x, rows, stride, width, kept, count):
     """The trace of the first `kept` entries of each row."""
     total = np.uint64(0)
@@ -62,7 +60,7 @@ def fold_kept(x, rows, stride, width, kept, count):
     return total
 
 
-@shortcut
+@kernel
 def trace_zeros(params, kept, samples, steps):
     """The trace of all entries that are zero in every run of the job."""
     sh = make_shape(params[0], params[1], params[2], params[3] != 0)
@@ -74,7 +72,7 @@ def trace_zeros(params, kept, samples, steps):
     return total
 
 
-@shortcut
+@kernel
 def narrow(x, rows, stride, kept, out):
     """The first columns of a matrix, padded to LANES."""
     for r in range(rows):
@@ -82,14 +80,14 @@ def narrow(x, rows, stride, kept, out):
             out[r * LANES + j] = x[r * stride + j]
 
 
-@shortcut
+@kernel
 def score(sh, b, q, keys_t, kept, n):
     """P from the first columns of Q."""
     rescale(q, 0, n * LANES, 2.0**-14, P20)
     multiply(b.p, 0, sh.cp, q, 0, LANES, 1, keys_t, 0, sh.cp, n, sh.cp, kept, False)
 
 
-@shortcut
+@kernel
 def sum_narrow(sh, b, q, x, keys_t, kept, data, indices):
     """The sum of the losses; x are the first columns of the weights."""
     total = np.int64(0)
@@ -105,7 +103,7 @@ def sum_narrow(sh, b, q, x, keys_t, kept, data, indices):
     return total
 
 
-@shortcut
+@kernel
 def step_narrow(sh, b, w, q, x, keys, keys_t, kept, data, indices, master, rates, counted, stream):
     """One step; returns the trace of what is not known to be zero."""
     load_weights(sh, w, master)
@@ -141,7 +139,7 @@ def step_narrow(sh, b, w, q, x, keys, keys_t, kept, data, indices, master, rates
     return total
 
 
-@shortcut
+@kernel
 def run_narrow(
     params, kept, zeros, inputs, rows, labels, keys, indices, weights, rates, dither_stream, noise_streams
 ):

@@ -13,6 +13,7 @@ SCRIPTS = [
     ROOT / "scripts" / "demo.py",
     *BENCHES,
     ROOT / "scripts" / "adversary" / "zoo.py",
+    ROOT / "scripts" / "adversary" / "chain_zoo.py",
     ROOT / "docker" / "check.py",
     ROOT / "examples" / "predict_table.py",
 ]
