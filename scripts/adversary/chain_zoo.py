@@ -25,7 +25,7 @@ from chain_trial import CASES, Case, ChainTrial, play_chain
 from figures import describe_machine
 from forgery import measure_forgeries
 from limits import list_limits
-from shortcuts import BAR, Shortcut, list_break_even, measure_shortcuts
+from shortcuts import BAR, Shortcut, describe_costs, list_break_even, measure_costs, measure_shortcuts
 from zoo import dump
 
 from ledger.params import LOCAL, MAINNET
@@ -37,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_options(arguments)
     if options.table:
         return show(json.loads(options.table.read_text()), options.markdown)
+    if options.again:
+        value = json.loads(options.again.read_text()) | measure_rest()
+        options.again.write_text(dump(value))
+        return show(value, options.markdown)
     cases = [case for case in CASES if not options.attack or case.name in options.attack]
     trials = list(play_all(cases, range(options.seeds), options.rounds, options.jobs))
     value = to_json(options, trials)
@@ -72,6 +76,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print such a file's table, play nothing")
+    parser.add_argument(
+        "--again", type=Path, metavar="FILE", help="measure anew what is no chain's in such a file"
+    )
     parser.add_argument("--markdown", action="store_true", help="print the table as docs/attacks.md has it")
     parser.add_argument("--quick", action="store_true", help="one seed, two rounds: shows that it runs")
     options = parser.parse_args(arguments)
@@ -104,11 +111,20 @@ def to_json(options: argparse.Namespace, trials: Sequence[ChainTrial]) -> dict[s
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": describe_machine(),
         "rows": [asdict(row) | {"verdict": row.verdict} for row in summarise_chains(trials)],
-        "shortcuts": [describe_shortcut(found) for found in measure_shortcuts()] if alone else [],
-        "forgeries": measure_forgeries() if alone else [],
-        "limits": list_limits() if alone else [],
+        **(measure_rest() if alone else {"shortcuts": [], "forgeries": [], "limits": []}),
         "chains": [asdict(trial) for trial in sorted(trials, key=lambda t: (t.case, t.seed))],
     }
+
+
+def measure_rest() -> dict[str, list[str]]:
+    """What is no chain's."""
+    return {
+        "shortcuts": [
+            *(describe_shortcut(found) for found in measure_shortcuts()), describe_costs(measure_costs())
+        ],
+        "forgeries": measure_forgeries(),
+        "limits": list_limits(),
+    }  # fmt: skip
 
 
 def describe_shortcut(found: Shortcut) -> str:

@@ -13,6 +13,7 @@ from statistics import median
 
 import numpy as np
 from keys_kernel import run_narrow, trace_zeros
+from lab import get_lab
 from planted import find_break_even
 
 from ledger.hashing import tagged_hash
@@ -29,6 +30,7 @@ KEPT = 2
 BAR = 2.5  # times as fast as the engine's own run
 SAMPLES, JUDGES = 1024, 64
 REPEATS = 7
+UNIT = 1 << LOCAL.work_unit_bits
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def measure_keys(job: Degenerate) -> Shortcut:
     assert run.after < run.before, "the job would not pass its trial"
     engine_ms = measure(lambda i: engine.run(task, facts.weights, draw_seed(i)))
     owner_ms = measure(lambda i: owner.run(draw_seed(i)))
-    return Shortcut(job.name, facts.work / 2**24, engine_ms, owner_ms, exact)
+    return Shortcut(job.name, facts.work / UNIT, engine_ms, owner_ms, exact)
 
 
 def measure_inputs(job: Degenerate) -> Shortcut:
@@ -159,7 +161,7 @@ def measure_inputs(job: Degenerate) -> Shortcut:
         engine = Engine({task.data_cid: blob}.__getitem__)
         facts = engine.inspect(task)
         times.append(measure(lambda i, e=engine, t=task, w=facts.weights: e.run(t, w, draw_seed(i))))  # type: ignore[misc]
-        work = work or facts.work / 2**24
+        work = work or facts.work / UNIT
     out = np.empty(job.shard * job.inputs + 32)
     entries = job.shard * (job.inputs - KEPT)
     noise_ms = job.steps * measure(lambda i: fill_noise(out, np.uint64(i), 0, entries))
@@ -168,6 +170,35 @@ def measure_inputs(job: Degenerate) -> Shortcut:
 
 def measure_shortcuts() -> list[Shortcut]:
     return [measure_inputs(WIDE), *(measure_keys(job) for job in KEYED)]
+
+
+def measure_costs() -> dict[str, float]:
+    """Milliseconds that the engine takes for a standard unit of declared work, by what is run."""
+    lab = get_lab()
+    costs = {
+        "heartbeat": measure(lambda i: lab.engine.heartbeat(bytes(32), draw_seed(i)))
+        / (lab.engine.heartbeat_work() / UNIT),
+        "digits": measure(lambda i: lab.engine.run(lab.task, lab.facts.weights, draw_seed(i)))
+        / (lab.facts.work / UNIT),
+    }
+    for job in (WIDE, *KEYED):
+        task, blob = make_task(job)
+        engine = Engine({task.data_cid: blob}.__getitem__)
+        facts = engine.inspect(task)
+        took_ms = measure(lambda i, e=engine, t=task, w=facts.weights: e.run(t, w, draw_seed(i)))  # type: ignore[misc]
+        costs[job.name] = took_ms / (facts.work / UNIT)
+    return costs
+
+
+def describe_costs(costs: dict[str, float]) -> str:
+    """A line on who gains by choosing jobs by the clock: blocks come by declared work, effort by milliseconds."""
+    listed = ", ".join(f"{name} {cost:.1f}" for name, cost in costs.items())
+    least, most = min(costs.values()), max(costs.values())
+    gain = (least + most) / 2 / least
+    return (
+        f"ms for a standard unit of declared work: {listed}; a miner that rests at the dearest of two equal jobs gets"
+        f" up to {gain:.2f} times the blocks for its processor time"
+    )
 
 
 def list_break_even() -> dict[str, float]:
