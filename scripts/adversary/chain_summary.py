@@ -22,7 +22,7 @@ HEAD = (
     "measured",
 )
 COMPARED = {
-    "market": "market income",
+    "market": "market income for its work",
     "blocks": "blocks for its work",
     "grinding": "income, knowing all payloads",
 }
@@ -110,10 +110,11 @@ def estimate(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]
 
 def describe_case(case: Case, found: Sequence[ChainTrial], control: Sequence[ChainTrial]) -> str:
     """What is worth saying of an attack beside its verdict."""
-    coins, usual = float(np.mean([t.market for t in found])), float(np.mean([t.all_market for t in control]))
+    coins, own = float(np.mean([t.market for t in found])), float(np.mean([t.market for t in control]))
+    usual = float(np.mean([t.all_market for t in control]))
     match case.kind.measures:
         case "market":
-            return f"{coins:.1f} coins, all miners without it {usual:.1f}"
+            return f"{coins:.1f} coins; without it {own:.1f}, all miners {usual:.1f}"
         case "grinding":
             dropped = sum(t.dropped for t in found)
             return f"worth {np.mean([t.gain for t in found]):.2f} coins a chain; it kept {dropped} blocks to itself"

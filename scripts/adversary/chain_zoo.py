@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.table:
         return show(json.loads(options.table.read_text()), options.markdown)
     if options.again:
-        value = json.loads(options.again.read_text()) | measure_rest()
+        value = json.loads(options.again.read_text())
+        value |= judge([ChainTrial(**chain) for chain in value["chains"]]) | measure_rest()
         options.again.write_text(dump(value))
         return show(value, options.markdown)
     cases = [case for case in CASES if not options.attack or case.name in options.attack]
@@ -67,8 +68,8 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/adversary/chain_zoo.py", description=(__doc__ or "").split("\n\n")[0]
     )
-    parser.add_argument("--seeds", type=int, default=5, help="chains for each attack (5)")
-    parser.add_argument("--rounds", type=int, default=6, help="rounds that are judged on each (6)")
+    parser.add_argument("--seeds", type=int, default=4, help="chains for each attack (4)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that are judged on each (5)")
     parser.add_argument(
         "--attack", action="append", choices=[case.name for case in CASES], metavar="NAME",
         help="only this one, named as in the table; repeatable",
@@ -77,7 +78,10 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print such a file's table, play nothing")
     parser.add_argument(
-        "--again", type=Path, metavar="FILE", help="measure anew what is no chain's in such a file"
+        "--again",
+        type=Path,
+        metavar="FILE",
+        help="judge the chains of such a file again, and measure anew what is no chain's",
     )
     parser.add_argument("--markdown", action="store_true", help="print the table as docs/attacks.md has it")
     parser.add_argument("--quick", action="store_true", help="one seed, two rounds: shows that it runs")
@@ -110,10 +114,14 @@ def to_json(options: argparse.Namespace, trials: Sequence[ChainTrial]) -> dict[s
         "command": f"scripts/adversary/chain_zoo.py --seeds {options.seeds} --rounds {options.rounds}{chosen}",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": describe_machine(),
-        "rows": [asdict(row) | {"verdict": row.verdict} for row in summarise_chains(trials)],
+        **judge(trials),
         **(measure_rest() if alone else {"shortcuts": [], "forgeries": [], "limits": []}),
         "chains": [asdict(trial) for trial in sorted(trials, key=lambda t: (t.case, t.seed))],
     }
+
+
+def judge(trials: Sequence[ChainTrial]) -> dict[str, Any]:  # Any: JSON
+    return {"rows": [asdict(row) | {"verdict": row.verdict} for row in summarise_chains(trials)]}
 
 
 def measure_rest() -> dict[str, list[str]]:

@@ -110,7 +110,7 @@ def send_branch(world: World, fork: int) -> Forgery:
 def send_header(world: World) -> int:
     """Let a peer announce a forged header; the replays until it is banned."""
     chain, before = world.chain, world.verifier.replays
-    block = Forger(world, world.keys[1]).forge(chain.head)
+    block = Forger(world, world.keys[2]).forge(chain.head)
     try:
         chain.judge_header(block.header, block.signature, int(world.clock_ms))
     except InvalidHeader:
