@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from node.amounts import format_coins
+from node.cli.adversaries import print_adversaries, read_attacks
 from node.cli.banner import print_banner
 from node.cli.logs import Logs
 from node.cli.networks import DEFAULT_NAME, dir_option, find_network, name_option, pick_node
@@ -18,7 +18,6 @@ from node.cli.waiting import waiting
 from node.exits import Exit, UserError
 from node.rpc.client import Json
 from node.rpc.errors import ClientError
-from node.testnet.attacks import ATTACKS, parse_attacks
 from node.testnet.network import MAX_NODES, READY_TIMEOUT_S, Testnet
 from node.testnet.state import FOLDER, STATE_FILE
 
@@ -34,11 +33,6 @@ def testnet() -> None:
 for command in (add, kill, restart):
     testnet.add_command(command)
 testnet.__test__ = False  # type: ignore[attr-defined]  # pytest would take the name for a test
-
-
-def read_attacks(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, int]:
-    """How many adversaries of each name."""
-    return parse_attacks(value) if value is not None else {}
 
 
 @testnet.command()
@@ -91,12 +85,11 @@ def up(
             if network.names()
             else ""
         )
-        if 0 < nodes < len(network.names()) and is_given("nodes"):
-            warn(f"the network has {len(network.names())} nodes, all are started; -n {nodes} takes none away")
-        wanted = {f"node-{i}" for i in range(nodes)} | {
-            f"{a}-{i}" for a, n in attacks.items() for i in range(n)
-        }
-        warn(f"starting {count_of(len(wanted.union(network.names())), 'node')} in {path}{again}")
+        there = sum(not node.attack for node in network.state.nodes.values())
+        if 0 < nodes < there and is_given("nodes"):
+            warn(f"the network has {there} nodes, all are started; -n {nodes} takes none away")
+        total = len({*network.names(), *network.name_nodes(nodes, attacks)})
+        warn(f"starting {count_of(total, 'node')} in {path}{again}")
         with waiting("the nodes load their kernels and connect") as say:
             network.up(
                 nodes,
@@ -215,30 +208,6 @@ def print_status(network: Testnet, answer: Json) -> None:
             click.echo(f"  {node['name']}: {node['error']}; logs: gradientcoin testnet logs {node['name']}")
     click.echo(f"\n{judge(answer)}")
     print_adversaries(answer)
-
-
-def print_adversaries(answer: Json) -> None:
-    """Which nodes attack the market for updates, and what they earned by it."""
-    adversaries = [node for node in answer["nodes"] if node["attack"]]
-    if not adversaries:
-        return
-    click.echo("\nadversaries (node-... are honest; each node's updates since it started):\n")
-    rows = [get_updates_row(node) for node in answer["nodes"]]
-    print_table(("NODE", "PAID TO", "COMMITTED", "REVEALED", "PAID", "COINS"), rows)
-    for name in dict.fromkeys(node["attack"] for node in adversaries):
-        click.echo(f"  {name} {ATTACKS[name]}")
-    click.echo("see what became of each update: gradientcoin job updates")
-
-
-def get_updates_row(node: Json) -> tuple[object, ...]:
-    """What a node's updates came to; addresses are those that `job updates` shows."""
-    status = node["status"]
-    if status is None:
-        return (node["name"], "-", "-", "-", "-", "-")
-    updates = status["updates"]
-    earned = format_coins(updates["earned"])
-    address = status["wallet"]["address"]
-    return (node["name"], address, updates["committed"], updates["revealed"], updates["paid"], earned)
 
 
 def get_row(node: Json) -> tuple[object, ...]:

@@ -103,6 +103,11 @@ class Testnet:
         numbers = itertools.count()
         return next(name for n in numbers if (name := f"node-{n}") not in self.state.nodes)
 
+    def name_nodes(self, count: int, attacks: Mapping[str, int]) -> dict[str, str]:
+        """The names of so many nodes and adversaries, with the attack of each; an honest node's is empty."""
+        honest = {f"node-{index}": "" for index in range(count)}
+        return honest | {f"{attack}-{i}": attack for attack, number in attacks.items() for i in range(number)}
+
     def data_dir(self, name: str) -> Path:
         return self.directory / name
 
@@ -141,11 +146,8 @@ class Testnet:
         `attacks` are how many adversaries of each name there shall be at least.
         """
         try:
-            for index in range(count):
-                self.add(f"node-{index}")
-            for attack, number in (attacks or {}).items():
-                for index in range(number):
-                    self.add(f"{attack}-{index}", attack)
+            for name, attack in self.name_nodes(count, attacks or {}).items():
+                self.add(name, attack)
             first, *others = self.names()
             started = [name for name in (first,) if self.start(name)]
             self.wait_ready(started, report, timeout_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from chain_players import (
+from chain_attackers import (
     BoundSpammer,
     Censor,
     DifficultyHopper,
@@ -15,12 +15,12 @@ from chain_players import (
     LateLiar,
     LyingHopper,
     OffSlotMiner,
-    Player,
     RevealCrowder,
     RoomSpammer,
     ShareSpammer,
     SlotHopper,
 )
+from chain_players import Player
 from chainlab import PARAMS, World
 
 from ledger.params import COIN, MAINNET

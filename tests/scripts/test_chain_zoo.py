@@ -31,6 +31,7 @@ MODULES = (  # each after those that it imports
         "zoo",
         "chainlab",
         "chain_players",
+        "chain_attackers",
         "chain_trial",
         "chain_summary",
         "forgery",
