@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from ledger.codec import MAX_AMOUNT, Value, decode, encode, read_bytes, read_list, read_str, read_uint
 from ledger.errors import DecodeError
-from ledger.hashing import HASH_BYTES, read_cid, tagged_hash
+from ledger.hashing import CID_BYTES, HASH_BYTES, read_cid, tagged_hash
 from ledger.params import ChainParams
 
 SPEC_VERSION = 1
-FIELD_COUNT = 18  # with the version
+FIELD_COUNT = 20  # with the version
 MAX_TITLE_BYTES = 64
 MAX_OBJECTIVE_BYTES = 32
 MAX_OBJECTIVE_PARAMS = 16
@@ -33,7 +33,7 @@ class JobSpec:
     params: tuple[int, ...]  # of the objective
     data_cid: bytes
     data_size: int
-    init_seed: bytes
+    init_seed: bytes  # of the initial weights; nothing looks at it where there is a parent
     steps: int
     shard: int
     rates: tuple[tuple[int, int], ...]  # (mantissa, shift), one for each tensor
@@ -43,8 +43,10 @@ class JobSpec:
     burn: int
     target: int
     lifetime: int
-    market_only: int
+    market_only: int  # 1: no heights are drawn for it
     evaluation: bytes
+    parent: bytes = b""  # id of the job that this one continues
+    parent_weights: bytes = b""  # CID of the weights that the parent ended with
 
 
 def encode_spec(spec: JobSpec) -> bytes:
@@ -55,7 +57,7 @@ def encode_spec(spec: JobSpec) -> bytes:
             *(spec.data_cid, spec.data_size, spec.init_seed),
             *(spec.steps, spec.shard, spec.rates, spec.sample),
             *(spec.price, spec.budget, spec.burn, spec.target, spec.lifetime),
-            *(spec.market_only, spec.evaluation),
+            *(spec.market_only, spec.evaluation, spec.parent, spec.parent_weights),
         ]
     )
 
@@ -64,8 +66,10 @@ def decode_spec(data: bytes, params: ChainParams) -> JobSpec:
     """Return the spec with that encoding, every field within its range on this chain."""
     values = read_list(decode(data, params.spec_limit), "spec", FIELD_COUNT)
     version, title, objective, objective_params, cid, size, seed, steps, shard, rates, *rest = values
-    sample, price, budget, burn, target, lifetime, market_only, evaluation = rest
+    sample, price, budget, burn, target, lifetime, market_only, evaluation, *parent = rest
     read_uint(version, "spec version", SPEC_VERSION, SPEC_VERSION)
+    is_market_only = read_uint(market_only, "market_only", 0, 1)
+    parent_id, parent_weights = _read_parent(*parent)
     return JobSpec(
         title=read_str(title, "title", MAX_TITLE_BYTES),
         objective=read_str(objective, "objective", MAX_OBJECTIVE_BYTES),
@@ -77,13 +81,15 @@ def decode_spec(data: bytes, params: ChainParams) -> JobSpec:
         shard=read_uint(shard, "shard", *SHARD),
         rates=_read_rates(rates),
         sample=read_uint(sample, "sample", *SAMPLE),
-        price=read_uint(price, "price", 0, MAX_AMOUNT),
-        budget=read_uint(budget, "budget", 0, params.budget_coinbases * params.coinbase),
-        burn=read_uint(burn, "burn", params.min_burn, MAX_AMOUNT),
+        price=read_uint(price, "price", is_market_only, MAX_AMOUNT),
+        budget=read_uint(budget, "budget", is_market_only, params.budget_coinbases * params.coinbase),
+        burn=_read_burn(burn, is_market_only, params),
         target=read_uint(target, "target", 0, MAX_TARGET_LOSS),
         lifetime=read_uint(lifetime, "lifetime", 1, MAX_LIFETIME),
-        market_only=read_uint(market_only, "market_only", 0, 0),
+        market_only=is_market_only,
         evaluation=_read_evaluation(evaluation),
+        parent=parent_id,
+        parent_weights=parent_weights,
     )
 
 
@@ -105,8 +111,29 @@ def _read_rates(value: Value) -> tuple[tuple[int, int], ...]:
     )
 
 
+def _read_burn(value: Value, market_only: int, params: ChainParams) -> int:
+    """A job burns for the heights drawn for it, and only for those."""
+    if market_only:
+        return read_uint(value, "burn of a market-only job", 0, 0)
+    return read_uint(value, "burn", params.min_burn, MAX_AMOUNT)
+
+
 def _read_evaluation(value: Value) -> bytes:
-    evaluation = read_bytes(value, "evaluation", limit=HASH_BYTES)
-    if len(evaluation) not in (0, HASH_BYTES):
-        raise DecodeError(f"evaluation: expected 0 or {HASH_BYTES} bytes, got {len(evaluation)}")
-    return evaluation
+    return _read_none_or(value, "evaluation", HASH_BYTES)
+
+
+def _read_parent(job_id: Value, weights: Value) -> tuple[bytes, bytes]:
+    parent = _read_none_or(job_id, "parent", HASH_BYTES)
+    cid = _read_none_or(weights, "parent weights", CID_BYTES)
+    if bool(parent) != bool(cid):
+        raise DecodeError(
+            f"parent: job id and weights expected, or neither, got {len(parent)} and {len(cid)} bytes"
+        )
+    return parent, read_cid(cid, "parent weights") if cid else b""
+
+
+def _read_none_or(value: Value, name: str, length: int) -> bytes:
+    data = read_bytes(value, name, limit=length)
+    if len(data) not in (0, length):
+        raise DecodeError(f"{name}: expected 0 or {length} bytes, got {len(data)}")
+    return data

@@ -44,6 +44,11 @@ def escrow_floor(spec: JobSpec, params: ChainParams) -> int:
     return params.rent + 2 * spec.budget
 
 
+def most_market_only(params: ChainParams) -> int:
+    """Return how many of the jobs may be market-only at a time."""
+    return params.max_jobs // 2
+
+
 def apply_boundary(state: Overlay, at: Boundary, record: JobRecord, reached: bool) -> JobRecord:
     """Change the job's status at the end of a round; refunds and burns go to the state."""
     if reached and state.get_commitments(at.job_id, at.ended_round):  # they were made in good faith

@@ -166,6 +166,11 @@ class JobRecord:
         """Units burned for a drawn height, read out of the spec (its ranges were checked at submission)."""
         return read_uint(read_list(decode(self.spec, MAX_RECORD_BYTES), "spec")[BURN_POSITION], "burn")
 
+    @property
+    def is_market_only(self) -> bool:
+        """Whether no heights are drawn for the job: only such a spec may have a burn of 0."""
+        return self.burn == 0
+
     def with_ticket(self, round_number: int, seed: bytes, digest: bytes) -> JobRecord:
         """Append a ticket to its pending round."""
         *earlier, last = self.pending or (PendingRound(-1, ()),)

@@ -27,7 +27,9 @@ def is_boundary(job_id: bytes, height: int, params: ChainParams) -> bool:
 
 def drawable(job_id: bytes, record: JobRecord, height: int, params: ChainParams) -> bool:
     """Return whether a job may be drawn at a height."""
-    return record.status is JobStatus.LIVE and round_at(job_id, height, params) >= record.first_round
+    if record.status is not JobStatus.LIVE or record.is_market_only:
+        return False
+    return round_at(job_id, height, params) >= record.first_round
 
 
 def is_heartbeat_slot(height: int, params: ChainParams) -> bool:

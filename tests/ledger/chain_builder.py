@@ -158,10 +158,12 @@ class ChainBuilder:
         return self.sign(key, Transfer(to.address, amount), nonce=nonce)
 
     def submission(self, spec: JobSpec, escrow: int = 100 * COIN) -> SubmitJob:
-        """Return the body with the trial's true outcome."""
+        """Return the body with the trial's true outcome; a parent's weights are those that the spec names."""
         data = encode_spec(spec)
-        facts = self.verifier.inspect(spec)
-        run = self.verifier.run(TicketTask(trial_seed(data), bytes(32), spec, facts.weights))
+        start = self.verifier.inspect(spec).weights
+        if spec.parent:
+            start = self.chain.load_weights(spec.parent_weights)
+        run = self.verifier.run(TicketTask(trial_seed(data), bytes(32), spec, start))
         return SubmitJob(data, escrow, run.digest, run.before, run.after)
 
     def submit(

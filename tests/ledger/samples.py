@@ -1,5 +1,7 @@
 """One fixed example of each record, for tests and vectors."""
 
+from dataclasses import replace
+
 from ledger.blocks import HEARTBEAT, VERSION, Block, Header, WorkHeader, sign_header, tx_root_of
 from ledger.commitments import make_commitment
 from ledger.genesis import local_accounts, local_genesis
@@ -42,6 +44,8 @@ SPEC = JobSpec(
     market_only=0,
     evaluation=b"",
 )
+MARKET_SPEC = replace(SPEC, title="Updates alone", burn=0, market_only=1)
+CHILD_SPEC = replace(SPEC, parent=tagged_hash("gc/test", b"job"), parent_weights=cid_of(b"weights"))
 SUBMISSION = SubmitJob(
     spec=encode_spec(SPEC),
     escrow=20_000_000_000,

@@ -11,28 +11,45 @@ from ledger.errors import DecodeError
 from ledger.hashing import cid_of, tagged_hash
 from ledger.jobspec import JobSpec, decode_spec, encode_spec, trial_seed
 from ledger.params import LOCAL, MAINNET
-from tests.ledger.samples import PARAMS, SPEC
+from tests.ledger.samples import CHILD_SPEC, MARKET_SPEC, PARAMS, SPEC
 
 SPEC_BYTES = encode_spec(SPEC)
-SPECS = st.builds(
-    JobSpec,
-    title=st.text(max_size=16),
-    objective=st.text(max_size=8),
-    params=st.lists(st.integers(0, 2**32 - 1), max_size=16).map(tuple),
-    data_cid=st.binary(max_size=9).map(cid_of),
-    data_size=st.integers(1, LOCAL.sidecar_limit),
-    init_seed=st.binary(min_size=32, max_size=32),
-    steps=st.integers(2, 64),
-    shard=st.integers(1, 4096),
-    rates=st.lists(st.tuples(st.integers(1, 4095), st.integers(0, 48)), max_size=16).map(tuple),
-    sample=st.integers(16, 4096),
-    price=st.integers(0, 2**63 - 1),
-    budget=st.integers(0, 6 * LOCAL.coinbase),
-    burn=st.integers(LOCAL.min_burn, 2**63 - 1),
-    target=st.integers(0, 2**50 - 1),
-    lifetime=st.integers(1, 2**32),
-    market_only=st.just(0),
-    evaluation=st.sampled_from([b"", bytes(32)]),
+TICKETS = {
+    "price": st.integers(0, 2**63 - 1),
+    "budget": st.integers(0, 6 * LOCAL.coinbase),
+    "burn": st.integers(LOCAL.min_burn, 2**63 - 1),
+    "market_only": st.just(0),
+}
+MARKET_ONLY = {
+    "price": st.integers(1, 2**63 - 1),
+    "budget": st.integers(1, 6 * LOCAL.coinbase),
+    "burn": st.just(0),
+    "market_only": st.just(1),
+}
+FIRST = {"parent": st.just(b""), "parent_weights": st.just(b"")}
+CONTINUED = {
+    "parent": st.binary(min_size=32, max_size=32),
+    "parent_weights": st.binary(max_size=9).map(cid_of),
+}
+FIELDS = st.sampled_from([TICKETS | FIRST, TICKETS | CONTINUED, MARKET_ONLY | FIRST, MARKET_ONLY | CONTINUED])
+SPECS = FIELDS.flatmap(
+    lambda fields: st.builds(
+        JobSpec,
+        title=st.text(max_size=16),
+        objective=st.text(max_size=8),
+        params=st.lists(st.integers(0, 2**32 - 1), max_size=16).map(tuple),
+        data_cid=st.binary(max_size=9).map(cid_of),
+        data_size=st.integers(1, LOCAL.sidecar_limit),
+        init_seed=st.binary(min_size=32, max_size=32),
+        steps=st.integers(2, 64),
+        shard=st.integers(1, 4096),
+        rates=st.lists(st.tuples(st.integers(1, 4095), st.integers(0, 48)), max_size=16).map(tuple),
+        sample=st.integers(16, 4096),
+        target=st.integers(0, 2**50 - 1),
+        lifetime=st.integers(1, 2**32),
+        evaluation=st.sampled_from([b"", bytes(32)]),
+        **fields,
+    )
 )
 
 
@@ -73,13 +90,44 @@ def test_spec_round_trips(spec: JobSpec) -> None:
         ("target", 2**50),
         ("lifetime", 0),
         ("lifetime", 2**32 + 1),
-        ("market_only", 1),
+        ("market_only", 1),  # with a burn
+        ("market_only", 2),
+        ("burn", 0),  # of a job with tickets
         ("evaluation", bytes(31)),
+        ("parent", bytes(32)),  # without its weights
+        ("parent_weights", cid_of(b"weights")),  # without their job
     ],
 )
 def test_field_out_of_range_is_refused(name: str, value: Any) -> None:
     with pytest.raises(DecodeError):
         decode_spec(encode_spec(dataclasses.replace(SPEC, **{name: value})), PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("burn", 1), ("burn", LOCAL.min_burn), ("price", 0), ("budget", 0), ("market_only", 0)],
+)
+def test_market_only_job_burns_nothing_and_pays(name: str, value: int) -> None:
+    assert decode_spec(encode_spec(MARKET_SPEC), PARAMS) == MARKET_SPEC
+    with pytest.raises(DecodeError):
+        decode_spec(encode_spec(dataclasses.replace(MARKET_SPEC, **{name: value})), PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("parent", bytes(31)),
+        ("parent", bytes(33)),
+        ("parent", b""),
+        ("parent_weights", bytes(36)),
+        ("parent_weights", cid_of(b"weights")[:-1]),
+        ("parent_weights", b""),
+    ],
+)
+def test_parent_is_a_job_and_its_weights(name: str, value: bytes) -> None:
+    assert decode_spec(encode_spec(CHILD_SPEC), PARAMS) == CHILD_SPEC
+    with pytest.raises(DecodeError, match="parent"):
+        decode_spec(encode_spec(dataclasses.replace(CHILD_SPEC, **{name: value})), PARAMS)
 
 
 def test_least_burn_depends_on_the_chain() -> None:
@@ -88,11 +136,11 @@ def test_least_burn_depends_on_the_chain() -> None:
 
 
 def test_other_version_or_length_is_refused() -> None:
-    assert SPEC_BYTES[:4] == b"\xdc\x00\x12\x01"
+    assert SPEC_BYTES[:4] == b"\xdc\x00\x14\x01"
     with pytest.raises(DecodeError, match=r"spec version: expected 1\.\.1, got 2"):
         decode_spec(SPEC_BYTES[:3] + b"\x02" + SPEC_BYTES[4:], PARAMS)
-    with pytest.raises(DecodeError, match="spec: expected 18 items, got 19"):
-        decode_spec(b"\xdc\x00\x13" + SPEC_BYTES[3:] + b"\x00", PARAMS)
+    with pytest.raises(DecodeError, match="spec: expected 20 items, got 21"):
+        decode_spec(b"\xdc\x00\x15" + SPEC_BYTES[3:] + b"\x00", PARAMS)
     with pytest.raises(DecodeError, match="at most 4096 bytes"):
         decode_spec(bytes(4097), PARAMS)
 

@@ -102,9 +102,15 @@ def test_record_vectors_decode_and_verify() -> None:
         tx = decode_transaction(bytes.fromhex(row["encoding"]), LOCAL)
         assert (tx.txid.hex(), tx.body_bytes.hex()) == (row["txid"], row["body_bytes"])
         assert verify_signature(tx, chain_id)
-    spec = bytes.fromhex(vectors["spec"]["encoding"])
-    assert decode_spec(spec, LOCAL).title == vectors["spec"]["fields"]["title"]
-    assert trial_seed(spec).hex() == vectors["spec"]["trial_seed"]
+    for name in ("spec", "market-only spec", "spec with a parent"):
+        spec = bytes.fromhex(vectors[name]["encoding"])
+        decoded, fields = decode_spec(spec, LOCAL), vectors[name]["fields"]
+        assert (decoded.title, decoded.burn) == (fields["title"], fields["burn"])
+        assert (decoded.parent.hex(), decoded.parent_weights.hex()) == (
+            fields["parent"],
+            fields["parent_weights"],
+        )
+        assert trial_seed(spec).hex() == vectors[name]["trial_seed"]
     header = decode_header(bytes.fromhex(vectors["header"]["encoding"]))
     assert header.hash.hex() == vectors["header"]["hash"]
     assert verify_header_signature(header, bytes.fromhex(vectors["block"]["signature"]), chain_id)

@@ -13,13 +13,24 @@ from ledger.codec import Encodable, encode
 from ledger.difficulty import ANCHOR_HEIGHT, block_work, next_target, threshold
 from ledger.genesis import MAINNET_GENESIS, TESTNET_GENESIS, Genesis, local_genesis, regtest_genesis
 from ledger.hashing import cid_of, cid_text, tagged_hash, word
-from ledger.jobspec import encode_spec, trial_seed
+from ledger.jobspec import JobSpec, encode_spec, trial_seed
 from ledger.keys import ADDRESS_PREFIXES, KeyPair, address_of, address_text
 from ledger.merkle import merkle_proof, merkle_root
 from ledger.params import LOCAL, MAINNET, MAX_TARGET, PRESETS, encode_params
 from ledger.smt import SparseMerkleTree, hash_leaf, hash_value, state_key
 from ledger.transactions import Transaction
-from tests.ledger.samples import BLOB, BLOCK, CHAIN_ID, GENESIS, HEADER, SEED, SPEC, TRANSACTIONS
+from tests.ledger.samples import (
+    BLOB,
+    BLOCK,
+    CHAIN_ID,
+    CHILD_SPEC,
+    GENESIS,
+    HEADER,
+    MARKET_SPEC,
+    SEED,
+    SPEC,
+    TRANSACTIONS,
+)
 from tests.vectors.build_ledger_light import build_light
 from tests.vectors.build_ledger_state import build_state
 
@@ -37,7 +48,9 @@ def build() -> dict[str, object]:
             "chain_id": CHAIN_ID.hex(),
             "genesis": GENESIS.encode().hex(),
             "transactions": [_transaction(tx) for tx in TRANSACTIONS],
-            "spec": _spec(),
+            "spec": _spec(SPEC),
+            "market-only spec": _spec(MARKET_SPEC),
+            "spec with a parent": _spec(CHILD_SPEC),
             "header": _header(HEADER),
             "block": {"signature": BLOCK.signature.hex(), "encoding": BLOCK.encode().hex()},
         },
@@ -165,9 +178,9 @@ def _transaction(tx: Transaction) -> dict[str, object]:
     }
 
 
-def _spec() -> dict[str, object]:
-    data = encode_spec(SPEC)
-    return {"fields": _fields(SPEC), "encoding": data.hex(), "trial_seed": trial_seed(data).hex()}
+def _spec(spec: JobSpec) -> dict[str, object]:
+    data = encode_spec(spec)
+    return {"fields": _fields(spec), "encoding": data.hex(), "trial_seed": trial_seed(data).hex()}
 
 
 def _header(header: Header) -> dict[str, object]:

@@ -36,7 +36,7 @@ from ledger.smt import SparseMerkleTree, hash_leaf, hash_value
 from ledger.state import Overlay, State, leaf_key
 from ledger.transition import genesis_state, subsidy_at
 from ledger.work import Settled
-from tests.ledger.samples import ALICE, BOB, COMMITMENT, JOB_ID, PAYLOAD, SALT, SEED, SPEC
+from tests.ledger.samples import ALICE, BOB, COMMITMENT, JOB_ID, MARKET_SPEC, PAYLOAD, SALT, SEED, SPEC
 
 FRESH = JobRecord(
     owner=ALICE.address,
@@ -228,6 +228,8 @@ def _slots() -> dict[str, object]:
     for job, burn in jobs:
         spec = encode_spec(dataclasses.replace(SPEC, burn=burn))
         overlay.put_job(job, dataclasses.replace(FRESH, spec=spec, first_round=0))
+    market_only = dataclasses.replace(FRESH, spec=encode_spec(MARKET_SPEC), first_round=0)
+    overlay.put_job(bytes([2]) * 32, market_only)  # takes no width
     rows = []
     for params in (LOCAL, MAINNET):
         for number in range(12):
@@ -241,7 +243,11 @@ def _slots() -> dict[str, object]:
                     "drawn": drawn.hex() if drawn else "",
                 }
             )
-    return {"burns": [{"job": job.hex(), "burn": burn} for job, burn in jobs], "draws": rows}
+    return {
+        "burns": [{"job": job.hex(), "burn": burn} for job, burn in jobs],
+        "market-only": (bytes([2]) * 32).hex(),
+        "draws": rows,
+    }
 
 
 def root_of(entries: list[tuple[bytes, bytes]]) -> bytes:
