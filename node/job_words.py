@@ -73,7 +73,8 @@ def describe(place: Place) -> tuple[str, str]:
         case JobStatus.CLOSING:
             return (
                 f"It is closing. {WHY_CLOSED[place.record.reason]}",
-                f"Its last tickets settle at height {place.next_boundary}; then the rest of the escrow goes back.",
+                f"Its last {'updates' if place.record.is_market_only else 'tickets'} settle at height "
+                f"{place.next_boundary}; then the rest of the escrow goes back.",
             )
         case JobStatus.SUSPENDED:
             return _describe_suspended(place)
@@ -95,6 +96,8 @@ def _describe_live(place: Place) -> tuple[str, str]:
     record = place.record
     if record.reason is Reason.CANCELLED:
         return "Its owner asked to cancel it.", f"It begins to close at height {place.next_boundary}."
+    if record.is_market_only:
+        return _describe_market(place)
     if record.stall:
         reason = f"It is trained, but its last {record.stall} settlements did not improve the weights."
     elif not record.last_losses and not record.pending:
@@ -108,6 +111,19 @@ def _describe_live(place: Place) -> tuple[str, str]:
             f"The first ticket is waited for; the round under way ends at height {place.next_boundary}.",
         )
     return reason, f"Its next tickets settle at height {settles}."
+
+
+def _describe_market(place: Place) -> tuple[str, str]:
+    record = place.record
+    reason = "Miners' updates alone train it; no heights are drawn for it."
+    if record.stall:
+        reason += f" Its last {record.stall} settlements did not improve the weights."
+    elif not record.last_losses:
+        reason += " None has been settled yet."
+    return (
+        reason,
+        f"The round under way ends at height {place.next_boundary}; its updates settle a round later.",
+    )
 
 
 def _describe_suspended(place: Place) -> tuple[str, str]:

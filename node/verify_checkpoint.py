@@ -207,6 +207,9 @@ def _tell_job(proof: LightProof, spec: JobSpec) -> Json:
         "reason": describe(place)[0],
         "version": record.version,
         "provenance": record.provenance.hex(),
+        "parent": {"id": spec.parent.hex(), "weights_cid": cid_text(spec.parent_weights)}
+        if spec.parent
+        else None,
         "weights_cid": cid_text(record.weights),
         **_tell_losses(record),
     }

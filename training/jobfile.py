@@ -4,6 +4,7 @@ What the keys say is checked here; whether the data fit them is `training.jobs`,
 is the ledger's affair. Numbers are read as decimals, so that 0.1 coins are exactly 10,000,000 units.
 """
 
+import re
 import tomllib
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -23,6 +24,7 @@ MAX_TARGET_LOSS = 2**50 - 1  # in units of 2^-40
 LOSS_BITS = 40
 STEPS, SHARD, SAMPLE, LIFETIME = (2, 64), (1, 4096), (16, 4096), (1, 2**32)
 WIDEST_MULTIPLY = Decimal(10) ** 12
+JOB_DIGITS = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ class Market:
     target_loss: int
     lifetime_blocks: int
     judging_sample: int
+    market_only: bool  # no heights are drawn for it, so it burns nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,7 @@ class JobFile:
     path: Path
     title: str
     seed: int
+    parent: str  # first digits of the id of the job that this one continues, or nothing
     objective: str
     params: tuple[tuple[str, int], ...]  # in the order of the spec
     data: DataSource
@@ -163,12 +167,13 @@ class JobFile:
 def load_job_file(path: Path) -> JobFile:
     """Read a job file. Raises JobFileError naming the section, the key and what was expected."""
     root = Section(path, "", _parse(path))
-    root.expect(("title", "seed", "objective", "data", "split", "rule", "market"))
+    root.expect(("title", "seed", "parent", "objective", "data", "split", "rule", "market"))
     objective, params = _read_objective(root.take_section("objective"))
     return JobFile(
         path=path,
         title=_read_title(root),
         seed=root.take_integer("seed", 0, 2**63 - 1, default=1),
+        parent=_read_parent(root),
         objective=objective,
         params=params,
         data=_read_data(root.take_section("data")),
@@ -231,6 +236,15 @@ def _read_title(root: Section) -> str:
     if not title.isprintable():
         raise root.fail("title", f"expected printable characters on one line, got {show_value(title)}")
     return title
+
+
+def _read_parent(root: Section) -> str:
+    if "parent" not in root.table:
+        return ""
+    job = root.take_text("parent").strip().lower()
+    if not JOB_DIGITS.fullmatch(job):
+        raise root.expected("parent", "a job's id or its first 4 digits or more", root.table["parent"])
+    return job
 
 
 def _read_objective(section: Section) -> tuple[str, tuple[tuple[str, int], ...]]:
@@ -351,16 +365,38 @@ def _read_learning_rate(section: Section, key: str) -> Fraction:
 
 def _read_market(section: Section) -> Market:
     section.expect(
-        ("price", "round_budget", "burn", "escrow", "target_loss", "lifetime_blocks", "judging_sample")
+        (
+            *("market_only", "price", "round_budget", "burn", "escrow"),
+            *("target_loss", "lifetime_blocks", "judging_sample"),
+        )
     )
+    market_only = section.take_flag("market_only", default=False)
+    price, budget = (section.take_coins(key, default=0) for key in ("price", "round_budget"))
+    burn = section.take_coins("burn", default=0 if market_only else None)
+    if market_only:
+        _check_market_only(section, burn, {"price": price, "round_budget": budget})
     highest_loss = Decimal(MAX_TARGET_LOSS) / 2**LOSS_BITS
     target_loss = section.take_decimal("target_loss", Decimal(0), highest_loss, default=Decimal(0))
     return Market(
-        price=section.take_coins("price", default=0),
-        round_budget=section.take_coins("round_budget", default=0),
-        burn=section.take_coins("burn"),
+        price=price,
+        round_budget=budget,
+        burn=burn,
         escrow=section.take_coins("escrow"),
         target_loss=int(Fraction(target_loss) * 2**LOSS_BITS),
         lifetime_blocks=section.take_integer("lifetime_blocks", *LIFETIME),
         judging_sample=section.take_integer("judging_sample", *SAMPLE),
+        market_only=market_only,
     )
+
+
+def _check_market_only(section: Section, burn: int, pays: dict[str, int]) -> None:
+    if burn:
+        raise section.fail(
+            "burn",
+            f"expected none where market_only is true, got {section.table['burn']}: no height is drawn for it",
+        )
+    for key, amount in pays.items():
+        if not amount:
+            raise section.fail(
+                key, "expected more than 0 coins where market_only is true: updates alone train it"
+            )

@@ -4,11 +4,12 @@ The same file, data and seed give the same bytes on every machine. Nothing here 
 fields of section 4 of docs/protocol.md as plain values, in its order.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from training.blob import DTYPES, BlobTensor, encode_blob
+from training.continuation import Start, check_start
 from training.engine import Engine, Task, TaskFacts
 from training.errors import TaskRefused
 from training.hashing import compute_cid
@@ -29,7 +30,16 @@ from training.rates import LARGEST, SMALLEST, convert_rate
 from training.section import JobFileError
 from training.splits import KEYS, NAMES
 
-__all__ = ["JobFile", "JobFileError", "PreparedJob", "SpecDraft", "StoredArray", "load_job_file", "prepare"]
+__all__ = [
+    "JobFile",
+    "JobFileError",
+    "PreparedJob",
+    "SpecDraft",
+    "Start",
+    "StoredArray",
+    "load_job_file",
+    "prepare",
+]
 
 FIELD_KEYS = {"shard": "rule.shard", "steps": "rule.steps", "sample": "market.judging_sample", "data": "data"}
 
@@ -55,6 +65,8 @@ class SpecDraft:
     lifetime: int
     market_only: int
     evaluation: bytes
+    parent: bytes  # id and weights of the job that this one continues, or nothing
+    parent_weights: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +87,12 @@ class PreparedJob:
     report: dict[str, Loss]  # what rounding and clipping cost, by role
 
 
-def prepare(job_file: JobFile, sidecar_limit: int) -> PreparedJob:
-    """Load, split and quantise a job's data. `sidecar_limit` is the most bytes a blob may have on the chain."""
+def prepare(job_file: JobFile, sidecar_limit: int, start: Start | None = None) -> PreparedJob:
+    """Load, split and quantise a job's data. `sidecar_limit` is the most bytes a blob may have on the chain.
+
+    `start` is the job that this one continues, whatever digits of its id the file names.
+    """
+    check_start(job_file, start)
     arrays = load_samples(job_file)
     parts = draw_parts(job_file, arrays["inputs"].shape[0])
     report: dict[str, Loss] = {}
@@ -89,11 +105,12 @@ def prepare(job_file: JobFile, sidecar_limit: int) -> PreparedJob:
     stored = [(inputs.take(rows), targets.take(rows)) for rows in (parts.train, parts.judge)]
     blob = encode_arrays(stored[0], stored[1], keys)
     _check_size(job_file, blob, sidecar_limit, len(parts.train) + len(parts.judge))
-    spec = _draft_spec(job_file, blob)
+    spec = _draft_spec(job_file, blob, start)
+    facts = _inspect(job_file, spec, blob)
     return PreparedJob(
         file=job_file,
         spec=spec,
-        facts=_inspect(job_file, spec, blob),
+        facts=replace(facts, weights=start.weights) if start else facts,
         blob=blob,
         escrow=job_file.market.escrow,
         holdout_inputs=inputs.take(parts.holdout),
@@ -147,7 +164,7 @@ def _check_size(job_file: JobFile, blob: bytes, limit: int, samples: int) -> Non
         )
 
 
-def _draft_spec(job_file: JobFile, blob: bytes) -> SpecDraft:
+def _draft_spec(job_file: JobFile, blob: bytes, start: Start | None) -> SpecDraft:
     rule, market = job_file.rule, job_file.market
     return SpecDraft(
         title=job_file.title,
@@ -165,8 +182,10 @@ def _draft_spec(job_file: JobFile, blob: bytes) -> SpecDraft:
         burn=market.burn,
         target=market.target_loss,
         lifetime=market.lifetime_blocks,
-        market_only=0,
+        market_only=int(market.market_only),
         evaluation=b"",
+        parent=start.job_id if start else b"",
+        parent_weights=start.weights_cid if start else b"",
     )
 
 

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,8 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, default=Path("scaling.json"))
     options = parser.parse_args()
     try:
-        prepared = prepare(load_job_file(options.job_file), SIDECAR_LIMIT)
+        job_file = replace(load_job_file(options.job_file), parent="")  # its data are the same without one
+        prepared = prepare(job_file, SIDECAR_LIMIT)
         options.output.write_text(_write_json(describe_scaling(prepared)))
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)

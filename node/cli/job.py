@@ -5,7 +5,7 @@ import sys
 import click
 
 from node.amounts import format_amount, format_coins
-from node.cli.job_names import get_job
+from node.cli.job_names import get_job, list_parent
 from node.cli.options import connect, reading
 from node.cli.output import count_of, format_loss, print_facts, print_json, print_next, print_table, shorten
 from node.cli.proof import proof
@@ -82,6 +82,7 @@ def list_job_facts(answer: Json) -> list[tuple[str, object]]:
             f"{answer['objective']}, {samples['train']:,} samples to train, {samples['judge']:,} to judge",
         ),
         ("owner", answer["owner"]),
+        *list_parent(answer["parent"]),
         (
             "loss",
             f"{format_loss(answer['loss'])}, began at {format_loss(answer['first_loss'])}, target {target}",
@@ -90,18 +91,25 @@ def list_job_facts(answer: Json) -> list[tuple[str, object]]:
             "version",
             f"{answer['version']} after {answer['settlements']} settlements; round {answer['round']}",
         ),
-        ("blocks", f"{answer['tickets']} won, {answer['pending_tickets']} wait for their settlement"),
-        ("drawn", f"{answer['drawn']} of the last heights, {answer['lost']} lost to the heartbeat"),
+        *([] if answer["market_only"] else list_tickets(answer)),
         (
             "money",
             f"{format_amount(int(answer['escrow']) + int(answer['lock']))} left: "
             f"lock {format_coins(answer['lock'])}, which pays burns first; escrow {format_coins(answer['escrow'])}",
         ),
-        ("burn", f"{format_amount(answer['burn'])} for each height drawn"),
         ("price", describe_price(answer)),
         ("updates", describe_updates(answer)),
         ("weights", answer["weights_cid"] or "-"),
         ("submitted", f"height {answer['submitted']}, ends by height {answer['lifetime_ends']}"),
+    ]
+
+
+def list_tickets(answer: Json) -> list[tuple[str, object]]:
+    """What only a job has for which heights are drawn."""
+    return [
+        ("blocks", f"{answer['tickets']} won, {answer['pending_tickets']} wait for their settlement"),
+        ("drawn", f"{answer['drawn']} of the last heights, {answer['lost']} lost to the heartbeat"),
+        ("burn", f"{format_amount(answer['burn'])} for each height drawn"),
     ]
 
 

@@ -12,8 +12,11 @@ MAX_JOB_FILE_BYTES = 1 << 16
 MAX_DATA_BYTES = 12_000_000  # in base64 it must fit into a request of 16 MiB
 
 
-def make_submission(file: Path, sender: str | None) -> Json:
-    """The request that submits a job file with its data; raises UserError for files that cannot be read."""
+def make_submission(file: Path, sender: str | None, parent: str | None) -> Json:
+    """The request that submits a job file with its data; raises UserError for files that cannot be read.
+
+    `parent` is the job to continue, whatever the file says of it.
+    """
     toml, data_name = read_job_file(file)
     data = read_data(file.parent / data_name, file)
     submission = {
@@ -22,7 +25,7 @@ def make_submission(file: Path, sender: str | None) -> Json:
         "data_name": data_name,
         "data_base64": base64.b64encode(data).decode(),
     }
-    return submission | ({"from": sender} if sender else {})
+    return submission | {name: value for name, value in (("from", sender), ("parent", parent)) if value}
 
 
 def read_job_file(file: Path) -> tuple[str, str]:

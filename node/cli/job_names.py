@@ -1,5 +1,6 @@
-"""Which job a command means."""
+"""Which job a command means, and which one that job continues."""
 
+from node.cli.output import shorten
 from node.exits import Exit, UserError
 from node.rpc.client import Json, NodeClient, quote_part
 
@@ -17,3 +18,11 @@ def get_job(client: NodeClient, job_id: str | None) -> Json:
         )
     pending = [job for job in jobs if job["submitted"] is None]
     return pending[-1] if pending else max(jobs, key=lambda job: int(job["submitted"]))
+
+
+def list_parent(parent: Json | None) -> list[tuple[str, object]]:
+    """The fact of what a job continues, for a list of facts; none if it continues no other."""
+    if parent is None:
+        return []
+    known = "" if parent["title"] is None else f" ({parent['title']}) at version {parent['version']}"
+    return [("continues", f"job {shorten(parent['id'])}{known}")]

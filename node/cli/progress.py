@@ -57,9 +57,10 @@ def describe(snapshot: Snapshot) -> str:
     """One line for a log or a pipe."""
     job = snapshot.job
     target = "" if snapshot.target is None else f" (target {format_loss(snapshot.target)})"
+    served = count_of(job["updates"], "update") if job["market_only"] else count_of(job["tickets"], "block")
     return (
         f"height {snapshot.height:,}  {job['status']}  round {job['round'] or '-'}  version {job['version']}  "
-        f"loss {format_loss(job['loss'])}{target}  {count_of(job['tickets'], 'block')} for the job  "
+        f"loss {format_loss(job['loss'])}{target}  {served} for the job  "
         f"network {format_speed(snapshot)}"
     )
 
@@ -80,18 +81,25 @@ def list_facts(snapshot: Snapshot) -> list[tuple[str, object]]:
             "progress",
             f"round {job['round'] or '-'}, version {job['version']}, {count_of(job['settlements'], 'settlement')}",
         ),
-        (
+        ("updates", f"{job['updates']} paid, {job['pending_updates']} wait; chain at {snapshot.height:,}")
+        if job["market_only"]
+        else (
             "blocks",
             f"{job['tickets']} for this job, {job['pending_tickets']} wait; chain at {snapshot.height:,}",
         ),
         ("network", f"{format_speed(snapshot)}, {count_of(snapshot.peers, 'peer')}"),
         (
             "money",
-            f"{format_amount(int(job['escrow']) + int(job['lock']))} left, "
-            f"{format_coins(job['burn'])} burned a drawn height",
+            f"{format_amount(int(job['escrow']) + int(job['lock']))} left, {describe_cost(job)}",
         ),
         ("weights", shorten_cid(job["weights_cid"])),
     ]
+
+
+def describe_cost(job: Json) -> str:
+    if job["market_only"]:
+        return f"up to {format_coins(job['budget'])} a round for updates"
+    return f"{format_coins(job['burn'])} burned a drawn height"
 
 
 def shorten_cid(cid: str | None) -> str:

@@ -1,7 +1,8 @@
 """`job provenance`: what made a job's weights, version by version, and whether its chain of hashes says the same.
 
 The hashes are computed here, from the node's list alone: a list that leaves something out does not end in the job's
-provenance. Source: docs/protocol.md, section 10.4.
+provenance. That of a job which continues another goes on from its parent's, so the lists of all jobs before it come
+first. Source: docs/protocol.md, sections 4 and 10.4.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 import click
 
 from node.amounts import format_coins
-from node.cli.job_names import get_job
+from node.cli.job_names import get_job, list_parent
 from node.cli.options import connect, reading
 from node.cli.output import count_of, print_facts, print_json, print_next, print_table, shorten
 from node.cli.progress import shorten_cid
 from node.cli.suggest import complete_jobs
 from node.exits import Exit
-from node.rpc.client import Json, quote_part
+from node.rpc.client import Json, NodeClient, quote_part
 
 CREDITED = ("paid", "unpaid", "fined")
 
@@ -35,22 +36,39 @@ def provenance(job_id: str | None, limit: int, node: str | None, as_json: bool) 
     summary = get_job(client, job_id)
     answer = client.get(f"/v1/jobs/{quote_part(summary['id'])}/provenance")
     record = answer["record"]
-    computed = compute_provenance(record["blocks"])
+    lineage = [*fetch_parents(client, record), record]
+    settlements = [settlement for job in lineage for settlement in job["blocks"]]
+    computed = compute_provenance(settlements)
     is_whole = computed == record["provenance"]
     if as_json:
-        print_json(answer | {"computed": computed, "agrees": is_whole})
+        jobs = [job["job"] for job in lineage]
+        print_json(answer | {"computed": computed, "agrees": is_whole, "lineage": jobs})
         return Exit.DONE if is_whole else Exit.FAILED
     print_versions(answer, record["blocks"], limit)
     word = click.style("agrees", fg="green") if is_whole else click.style("DIFFERS", fg="red", bold=True)
+    of_all = f", of {len(lineage)} jobs together" if len(lineage) > 1 else ""
     print_facts(
         [
             ("weights", record["weights_cid"]),
+            *list_parent(record["parent"]),
+            *([("begins at", record["first_provenance"])] if record["parent"] else []),
             ("provenance", record["provenance"]),
-            ("computed", f"{computed}, {word} with {count_of(len(record['blocks']), 'settlement')}"),
+            ("computed", f"{computed}, {word} with {count_of(len(settlements), 'settlement')}{of_all}"),
         ]
     )
     print_next("gradientcoin chain verify")
     return Exit.DONE if is_whole else Exit.FAILED
+
+
+def fetch_parents(client: NodeClient, record: Json) -> list[Json]:
+    """The records of the jobs that lead to this one, the first of them first."""
+    found: list[Json] = []
+    seen = {record["job"]}
+    while (parent := record["parent"]) is not None and parent["id"] not in seen:
+        record = client.get(f"/v1/jobs/{quote_part(parent['id'])}/provenance")["record"]
+        seen.add(parent["id"])  # a node that names a job as its own ancestor shall not keep us
+        found.insert(0, record)
+    return found
 
 
 def compute_provenance(settlements: list[Json]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from node.cli.job_names import get_job
+from node.cli.job_names import get_job, list_parent
 from node.cli.options import connect, json_option, node_option
 from node.cli.output import format_loss, print_facts, print_json, print_next, shorten
 from node.cli.suggest import complete_jobs
@@ -47,6 +47,7 @@ def result(job_id: str | None, output: Path | None, node: str | None, as_json: b
     print_facts(
         [
             ("loss", format_loss(answer["loss"])),
+            *list_parent(answer["parent"]),
             ("weights", answer["weights_cid"]),
             ("provenance", answer["provenance"]),
             ("checkpoint", f"{checkpoint} ({checkpoint.stat().st_size:,} bytes)"),
@@ -54,7 +55,8 @@ def result(job_id: str | None, output: Path | None, node: str | None, as_json: b
         ]
     )
     if not answer["version"]:
-        click.echo("  note: no settlement has moved these weights: they are the random ones it began with")
+        began = "those of the job it continues" if answer["parent"] else "the random ones it began with"
+        click.echo(f"  note: no settlement has moved these weights: they are {began}")
     print_next(f"gradientcoin job proof {shorten(summary['id'])} -o {directory / PROOF}")
 
 

@@ -142,9 +142,15 @@ def list_facts(answer: Json) -> list[tuple[str, object]]:
         ("loss", f"{format_loss(answer['loss'])} on its last settlement's sample"),
         ("began at", format_loss(answer["first_loss"])),
         ("owner", f"{answer['owner']}, submitted in block {answer['submitted']:,}"),
+        *describe_parent(answer["parent"]),
         ("provenance", answer["provenance"]),
         ("weights", answer["weights_cid"]),
     ]
+
+
+def describe_parent(parent: Json | None) -> list[tuple[str, object]]:
+    """What a job continues; that its parent ended so was checked when its submission came into a block."""
+    return [("continues", f"job {parent['id']}, from {parent['weights_cid']}")] if parent else []
 
 
 def format_time(time_ms: int) -> str:

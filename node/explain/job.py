@@ -6,6 +6,7 @@ Source: docs/protocol.md, sections 4 and 10.
 from __future__ import annotations
 
 from ledger.chain import Chain
+from ledger.hashing import cid_text
 from ledger.lifecycle import load_spec
 from ledger.settlement import Outcome
 from ledger.state import Overlay
@@ -27,6 +28,7 @@ def explain_job(chain: Chain, job_id: bytes) -> Story:
         owner=owner,
         submitted=record.submitted,
     )
+    _tell_parent(story, chain, job_id)
     reason, next_step = describe(place)
     story.say(reason, reason=record.reason.name.lower())
     _tell_training(story, chain, job_id)
@@ -34,6 +36,22 @@ def explain_job(chain: Chain, job_id: bytes) -> Story:
     if next_step:
         story.say(next_step)
     return story
+
+
+def _tell_parent(story: Story, chain: Chain, job_id: bytes) -> None:
+    record = Overlay(chain.state).get_job(job_id)
+    assert record is not None
+    spec = load_spec(record, chain.params)
+    parent = Overlay(chain.state).get_job(spec.parent) if spec.parent else None
+    if parent is None:
+        return
+    story.say(
+        f"It continues {name_job(chain, spec.parent)} at version {parent.version}, the last: its weights, their last "
+        "steps as momentum, and its provenance.",
+        parent=spec.parent.hex(),
+        parent_version=parent.version,
+        parent_weights=cid_text(spec.parent_weights),
+    )
 
 
 def _tell_training(story: Story, chain: Chain, job_id: bytes) -> None:
@@ -68,9 +86,14 @@ def _tell_money(story: Story, chain: Chain, job_id: bytes) -> None:
     assert record is not None
     spec = load_spec(record, chain.params)
     if record.escrow or record.lock:
+        burns = (
+            "No heights are drawn for it, so it burns its rent only"
+            if spec.market_only
+            else f"A height drawn for it burns {format_amount(spec.burn)}"
+        )
         story.say(
-            f"{format_amount(record.escrow)} are in its escrow and {format_amount(record.lock)} in its lock. A height "
-            f"drawn for it burns {format_amount(spec.burn)}; updates earn up to {format_amount(spec.budget)} a round.",
+            f"{format_amount(record.escrow)} are in its escrow and {format_amount(record.lock)} in its lock. {burns}; "
+            f"updates earn up to {format_amount(spec.budget)} a round.",
             escrow=str(record.escrow),
             lock=str(record.lock),
             burn=str(spec.burn),

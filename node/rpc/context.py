@@ -21,7 +21,7 @@ from node.services.pulse import Pulse
 from node.services.update_maker import MarketStats
 from node.trainer.requests import TrainersStatus
 from node.wallet import Wallet
-from node.worker.client import PreparedReply
+from node.worker.client import ParentJob, PreparedReply
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Trainer(Protocol):
     def restarts(self) -> int: ...
 
     async def prepare_job(
-        self, toml: str, data_name: str, data: bytes, sidecar_limit: int
+        self, toml: str, data_name: str, data: bytes, sidecar_limit: int, parent: ParentJob | None = None
     ) -> PreparedReply: ...
 
     async def accuracy(self, spec: JobSpec, weights: bytes, inputs_npz: bytes) -> tuple[float, int]: ...

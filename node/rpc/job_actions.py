@@ -21,11 +21,12 @@ from node.rpc.actions import send_body
 from node.rpc.bodies import Fields
 from node.rpc.context import ApiContext
 from node.rpc.job_views import find_job_id, load_result
+from node.rpc.parents import load_parent, read_parent
 from node.rpc.problems import ApiProblem
 from node.rpc.quotes import list_doubts, make_quote, make_submission, show_prepared
 from node.rpc.views import Json, mean_loss, show_address
 from node.wallet import WalletAccount
-from node.worker.client import JobFileRefused, PreparedReply
+from node.worker.client import JobFileRefused, ParentJob, PreparedReply
 
 METADATA_KEY = "gradientcoin"  # one key only: with more, a checkpoint's bytes differ from run to run
 
@@ -36,10 +37,12 @@ async def prepare(context: ApiContext, fields: Fields) -> tuple[PreparedReply, l
     payers = [context.wallet.find(sender)] if sender else list(context.wallet)
     toml, data_name = fields.take_text("toml"), fields.take_text("data_name")
     data, file_name = fields.take_base64("data_base64"), fields.take_text("file_name", default="job.toml")
+    named = fields.take_text("parent", default="") or read_parent(toml)
     fields.expect_end()
     params = context.chain.chain.params
+    parent = await context.read(lambda chain, mempool: find_parent(chain, mempool, named)) if named else None
     try:
-        job = await context.worker.prepare_job(toml, data_name, data, params.sidecar_limit)
+        job = await context.worker.prepare_job(toml, data_name, data, params.sidecar_limit, parent)
     except JobFileRefused as error:
         raise ApiProblem("bad_file", f"{file_name}: {error}", error.hint) from error
     except DecodeError as error:  # the file is one, but its numbers are not for this chain
@@ -47,10 +50,20 @@ async def prepare(context: ApiContext, fields: Fields) -> tuple[PreparedReply, l
         raise ApiProblem(
             "refused",
             f"{file_name}: not a job for this chain: {error} (of amounts, 10^8 units are a coin)",
-            f"burn is at least {least} here, round_budget at most {most}; see docs/protocol.md, section 4",
+            f"burn is at least {least} here (none where market_only is true), round_budget at most {most}; see"
+            " docs/protocol.md, section 4",
         ) from error
     check_trial(job, file_name)
     return job, payers
+
+
+def find_parent(chain: Chain, mempool: Mempool, prefix: str) -> ParentJob:
+    """Return the job that a new one is to continue; ApiProblem if there is none, or it has not ended."""
+    try:
+        job_id, record = find_job_id(chain, mempool, prefix)
+    except ApiProblem as problem:
+        raise ApiProblem(problem.code, f"parent: {problem.message}", problem.hint) from None
+    return load_parent(chain, job_id, record)
 
 
 async def submit_job(context: ApiContext, fields: Fields) -> Json:

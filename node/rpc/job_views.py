@@ -23,6 +23,7 @@ from ledger.state import Overlay
 from ledger.transactions import SubmitJob, Transaction
 from ledger.work import WorkRefused
 from node.job_words import Place, describe, name_status, show_text
+from node.rpc.parents import get_first_provenance, show_parent
 from node.rpc.problems import ApiProblem
 from node.rpc.views import LOSS_UNIT, Json, mean_loss, show_address
 
@@ -183,6 +184,8 @@ def summarise_spec(chain: Chain, spec: JobSpec) -> Json:
         "burn": str(spec.burn),
         "price": str(spec.price),
         "budget": str(spec.budget),
+        "market_only": bool(spec.market_only),
+        "parent": show_parent(chain, spec),
         "samples": count_samples(chain, spec),
     }
 
@@ -288,6 +291,7 @@ def load_result(chain: Chain, mempool: Mempool, prefix: str) -> ResultParts:
         "weights_cid": cid_text(record.weights),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "provenance": record.provenance.hex(),
+        "parent": show_parent(chain, spec),
         "loss": settled[-1]["loss"] if (settled := show_history(chain, job_id)) else None,
         "record": show_record(chain, job_id, record, spec),
     }
@@ -309,6 +313,8 @@ def show_record(chain: Chain, job_id: bytes, record: JobRecord, spec: JobSpec) -
         "data_cid": cid_text(spec.data_cid),
         "data_bytes": spec.data_size,
         "init_seed": spec.init_seed.hex(),
+        "parent": show_parent(chain, spec),
+        "first_provenance": get_first_provenance(chain, spec).hex(),
         "provenance": record.provenance.hex(),
         "weights_cid": cid_text(record.weights),
         "blocks": [show_settlement(settlement) for settlement in settled],

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ledger.chain import Chain
 from ledger.hashing import cid_text
 from ledger.jobspec import JobSpec, encode_spec
-from ledger.lifecycle import round_cost
+from ledger.lifecycle import most_market_only, round_cost
 from ledger.mempool import Mempool
 from ledger.params import ChainParams
 from ledger.records import JobStatus
@@ -71,6 +71,10 @@ def show_prepared(job: PreparedReply) -> Json:
         "judge": job.judge,
         "spec_sha256": hashlib.sha256(encode_spec(spec)).hexdigest(),
         "burn": str(spec.burn),
+        "price": str(spec.price),
+        "budget": str(spec.budget),
+        "market_only": bool(spec.market_only),
+        "parent": spec.parent.hex() or None,
         "work": str(job.work),
         "quantisation": {"max_error": job.max_error, "clipped": job.clipped},
         "trial": {
@@ -128,9 +132,21 @@ def list_problems(chain: Chain, job: PreparedReply, escrow: int) -> list[str]:
         problems.append(misfit)
     if escrow < (least := least_escrow(job.spec, params)):
         problems.append(describe_low_escrow(escrow, least))
-    if (live := len(Overlay(chain.state).active_jobs())) >= params.max_jobs:
-        problems.append(f"jobs: {live} are live already, the most this chain takes; one must end first")
+    if (full := describe_full(chain, job.spec)) is not None:
+        problems.append(full)
     return problems
+
+
+def describe_full(chain: Chain, spec: JobSpec) -> str | None:
+    """Return that there is no place for one more job of this kind, None if there is one (section 5)."""
+    active = [record for _, record in Overlay(chain.state).active_jobs()]
+    if len(active) >= chain.params.max_jobs:
+        return f"jobs: {len(active)} are live already, the most this chain takes; one must end first"
+    if not spec.market_only or sum(r.is_market_only for r in active) < (
+        most := most_market_only(chain.params)
+    ):
+        return None
+    return f"jobs: {most} market-only ones are live already, the most this chain takes; one must end first"
 
 
 def describe_work(job: PreparedReply, params: ChainParams) -> str | None:
@@ -140,7 +156,9 @@ def describe_work(job: PreparedReply, params: ChainParams) -> str | None:
     told = f"work: a ticket declares {job.work:,} multiply-adds, this chain takes"
     if job.work > high:
         return f"{told} at most {high:,}: fewer steps, or a smaller shard"
-    return f"{told} at least {low:,}: {advise_more_work(job, low)}" if job.work < low else None
+    if job.work >= low or job.spec.market_only:  # nobody runs tickets of a market-only job
+        return None
+    return f"{told} at least {low:,}: {advise_more_work(job, low)}"
 
 
 def advise_more_work(job: PreparedReply, least: int) -> str:
@@ -180,6 +198,8 @@ def list_doubts(chain: Chain, job: PreparedReply) -> list[str]:
 def estimate_slot_share(chain: Chain, spec: JobSpec) -> float:
     """Return the share of heights that would be drawn for the job beside those that are live now."""
     params, state = chain.params, Overlay(chain.state)
+    if spec.market_only:
+        return 0.0
     burns = sum(record.burn for _, record in state.active_jobs() if record.status is JobStatus.LIVE)
     share = min(spec.burn / (burns + spec.burn), params.slot_cap_num / params.slot_cap_den)
     return share * (1 - 1 / params.heartbeat_every)

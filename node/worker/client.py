@@ -68,6 +68,15 @@ class PreparedReply:
     notes: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class ParentJob:
+    """A job that has ended, for one that continues it: its spec's bytes and its final weights."""
+
+    job_id: bytes
+    spec: bytes
+    weights: bytes
+
+
 class Cache(Generic[K, V]):
     """The last results: at most `count` of them, and of at most `size_bytes` together."""
 
@@ -208,11 +217,14 @@ class WorkerClient:
 
     # jobs and results
 
-    async def prepare_job(self, toml: str, data_name: str, data: bytes, sidecar_limit: int) -> PreparedReply:
-        """Turn a job file into a submission; JobFileRefused says what is wrong with it."""
+    async def prepare_job(
+        self, toml: str, data_name: str, data: bytes, sidecar_limit: int, parent: ParentJob | None = None
+    ) -> PreparedReply:
+        """Turn a job file into a submission, which continues `parent`; JobFileRefused says what is wrong with it."""
+        start = [parent.job_id, parent.spec, parent.weights] if parent else []
         try:
             answer = await self._call_async(
-                "prepare", [toml, data_name, data, sidecar_limit], PREPARE_TIMEOUT_S
+                "prepare", [toml, data_name, data, sidecar_limit, start], PREPARE_TIMEOUT_S
             )
         except WorkRefused as error:
             raise JobFileRefused(str(error)) from error

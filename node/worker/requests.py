@@ -54,20 +54,31 @@ class Requests:
     def _settle(self, *arguments: Any) -> Frame:  # Any: read by decode_settle_task
         return encode_settled(self._verifier.settle(decode_settle_task(list(arguments), self._params)))
 
-    def _prepare(self, toml: str, data_name: str, data: bytes, sidecar_limit: int) -> Frame:
-        """Prepare a job file and try its rule; the data blob need not be in the store yet."""
+    def _prepare(
+        self, toml: str, data_name: str, data: bytes, sidecar_limit: int, parent: list[bytes]
+    ) -> Frame:
+        """Prepare a job file and try its rule; the data blob need not be in the store yet.
+
+        `parent` is id, spec and weights of the job that this one continues, or nothing.
+        """
         from training.engine import Engine
         from training.errors import TrainingError
-        from training.jobs import load_job_file, prepare
+        from training.jobs import Start, load_job_file, prepare
         from training.tuning import tune_rates
 
+        start = None
+        if parent:
+            job_id, parent_spec, weights = parent
+            model = self._spec(parent_spec)
+            start = Start(job_id, model.objective, model.params, weights)
         with tempfile.TemporaryDirectory(prefix="gradientcoin-job-") as folder:
             path, data_path = Path(folder, "job.toml"), Path(folder, Path(data_name).name or "data")
             path.write_text(toml)
             data_path.write_bytes(data)
             try:
                 job = load_job_file(path)  # its data lie where the sender keeps them; here they lie beside it
-                prepared = prepare(replace(job, data=replace(job.data, file=data_path)), sidecar_limit)
+                job = replace(job, data=replace(job.data, file=data_path))
+                prepared = prepare(job, sidecar_limit, start)
                 tune_rates(prepared)
             except TrainingError as error:
                 words = str(error).replace(f"{folder}/", "").removeprefix(f"{path.name}: ")
@@ -76,7 +87,7 @@ class Requests:
         spec_bytes = encode_spec(spec)
         verifier = EngineVerifier(Engine(lambda cid: prepared.blob))
         facts = verifier.inspect(spec)
-        run = verifier.run(TicketTask(trial_seed(spec_bytes), bytes(32), spec, facts.weights))
+        run = verifier.run(TicketTask(trial_seed(spec_bytes), bytes(32), spec, prepared.facts.weights))
         worst = max((loss.max_rounding_error for loss in prepared.report.values()), default=0.0)
         clipped = sum(loss.clipped for loss in prepared.report.values())
         trial = [run.digest, _loss(run.before), _loss(run.after), run.delta]

@@ -8,9 +8,10 @@ import pytest
 
 from ledger.blocks import decode_header
 from ledger.params import COIN, REGTEST
+from ledger.records import JobStatus
 from ledger.transactions import CommitUpdate
 from node.explain.explain import NotOnChain, explain
-from tests.ledger.chain_builder import ALICE, BOB, CAROL, ChainBuilder
+from tests.ledger.chain_builder import ALICE, BOB, CAROL, ChainBuilder, make_spec
 from tests.ledger.market_builder import (
     MadeUpdate,
     find_share,
@@ -153,3 +154,34 @@ def test_stories_of_strangers_titles_steer_no_terminal(builder: ChainBuilder) ->
     job = open_market(builder, title="\x1b[2Jhidden\n")
     story = explain(builder.chain, job.hex())
     assert all(sentence.isprintable() for sentence in story.sentences)
+
+
+def test_continued_job_names_its_parent_and_version(builder: ChainBuilder) -> None:
+    parent = builder.open_job()
+    while builder.job(parent).version < 2:
+        builder.mine()
+    builder.mine(builder.cancel(ALICE, parent))
+    builder.mine_many(2 * REGTEST.round_length)
+    ended = builder.job(parent)
+    child = builder.open_job(make_spec(3, parent=parent, parent_weights=ended.weights), key=BOB)
+    story = explain(builder.chain, child.hex())
+    told = " ".join(story.sentences)
+    assert f"It continues job {parent.hex()[:8]} (toy) at version {ended.version}, the last" in told
+    assert story.facts["parent"] == parent.hex()
+    assert "continues" not in " ".join(explain(builder.chain, parent.hex()).sentences)
+
+
+def test_market_only_job_says_that_no_heights_are_drawn(builder: ChainBuilder) -> None:
+    job = open_market(builder, market_only=1, burn=0)
+    told = " ".join(explain(builder.chain, job.hex()).sentences)
+    assert "Miners' updates alone train it; no heights are drawn for it. None has been settled yet." in told
+    assert "it burns its rent only; updates earn up to 20 coins a round" in told
+    update = make_update(builder, job, ALICE)
+    _commit(builder, update)
+    _settle(builder, update)
+    told = " ".join(explain(builder.chain, job.hex()).sentences)
+    assert "of 0 tickets and 1 update (1 paid)" in told
+    builder.mine(builder.cancel(ALICE, job))
+    while builder.job(job).status is not JobStatus.CLOSING:
+        builder.mine()
+    assert "Its last updates settle at height" in " ".join(explain(builder.chain, job.hex()).sentences)

@@ -106,6 +106,7 @@ def test_honest_checkpoint_is_verified_with_the_chains_numbers(bench: Bench) -> 
         "reason": "It is trained at the heights drawn for it.",
         "version": record.version,
         "provenance": record.provenance.hex(),
+        "parent": None,
         "weights_cid": cid_text(record.weights),
         "first_loss": record.first_loss / 2**40,
         "loss": record.last_losses[-1] / 2**40,

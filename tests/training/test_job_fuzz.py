@@ -30,7 +30,15 @@ MODEST = settings(
 PLACES = [
     (section, key) for section, keys in tomllib.loads(JOB).items() if isinstance(keys, dict) for key in keys
 ]
-PLACES += [("", "title"), ("", "seed"), ("rule", "other"), ("market", "price"), ("objective", "key_width")]
+PLACES += [
+    ("", "title"),
+    ("", "seed"),
+    ("", "parent"),
+    ("market", "market_only"),
+    ("rule", "other"),
+    ("market", "price"),
+    ("objective", "key_width"),
+]
 scalars = st.one_of(
     st.integers(),
     st.sampled_from([0, 1, 2, 3, 16, 20, 40, 64, 4096, 2**63, 10**70, -1]),

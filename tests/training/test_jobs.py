@@ -29,9 +29,9 @@ BREAST_CANCER_FILE = "841ebc1d5d5822e02a772a093458239ec3704685cdb3dc7f9f74c537ce
 DIGITS_FILE = "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"
 TEACHER_FILE = "8dc4ee95570ed9d306467c198c5cec8b6e29bf4462e382e459238249f9864978"
 SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
-    "breast_cancer": "5e3409a1ebb5e0e41dff2eccf10b197ff4e1014926f4255ebd2d8944ab6d5fb7",
-    "digits": "296b3c694dbc4c50f04da0ebc27cb66cae3a8368543e6ba4d32a008c600eab6d",
-    "teacher": "9074de2da9f1c52f28df791c2d80d17d7bdaf68424542de48216e1301755041d",
+    "breast_cancer": "e81d8f9b0bd42a0ab1064b305c691259cb91c0a799f65613e604640ccfd3bc15",
+    "digits": "84141478f16f3f969751f905867b31056b485195588639a1f1f1db986f82fbfb",
+    "teacher": "328d0e1979955ea5b67a22ffbdb9b80ac2de82121aacd27b8928afd345e76420",
 }
 JOB = """\
 title = "Small"
@@ -374,6 +374,35 @@ MISTAKES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "too many fraction bits": ("bits = 8", "bits = 13", ("[data.inputs] fraction_bits", "0 to 12", "13")),
     "rows of outputs for classes": ('"y"', '"rows"', ("number the classes", 'targets = "values"')),
+    "parent that is no id": (
+        "seed = 7",
+        'parent = "latest"',
+        ("parent", "first 4 digits or more", "'latest'"),
+    ),
+    "parent too short": ("seed = 7", 'parent = "abc"', ("parent", "first 4 digits or more", "'abc'")),
+    "number for a parent": ("seed = 7", "parent = 1234", ("parent", "a text in quotes", "got 1234")),
+    "parent and no node": ("seed = 7", 'parent = "AbCd"', ("parent", "job abcd", "only a node has them")),
+    "text for market only": (
+        "burn =",
+        'market_only = "yes"\nburn =',
+        ("[market] market_only", "true or false"),
+    ),
+    "market only with a burn": (
+        "burn =",
+        "market_only = true\nprice = 1\nround_budget = 1\nburn =",
+        ("[market] burn", "expected none where market_only is true", "got 0.5"),
+    ),
+    "market only without a price": (
+        'burn = "0.5"',
+        "market_only = true\nround_budget = 1",
+        ("[market] price", "more than 0 coins where market_only is true"),
+    ),
+    "market only without a budget": (
+        'burn = "0.5"',
+        "market_only = true\nprice = 1",
+        ("[market] round_budget", "more than 0 coins where market_only is true"),
+    ),
+    "no burn": ('burn = "0.5"', "", ("[market] burn", "missing")),
     "other count of features": ("features = 2", "features = 4", ("[40, 2]", "set features = 2")),
 }
 

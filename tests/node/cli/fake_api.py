@@ -92,6 +92,8 @@ SUMMARY: Json = {
     "work": 16777216,
     "lifetime_ends": 2012,
     "samples": {"train": 1000, "judge": 500},
+    "market_only": False,
+    "parent": None,
 }
 DONE = {
     **SUMMARY,

@@ -11,9 +11,10 @@ import pytest
 
 from ledger.hashing import cid_of, cid_text, parse_cid_text, tagged_hash
 from node.cli import explain as explain_module
+from node.cli.provenance import compute_provenance
 from node.cli.verify import Verdict
 from tests.node.cli.conftest import Cli
-from tests.node.cli.fake_api import ADDRESS, JOB, FakeApi, error
+from tests.node.cli.fake_api import ADDRESS, JOB, OTHER_JOB, FakeApi, error
 
 UPDATE: dict[str, Any] = {
     "round": 7,
@@ -66,6 +67,9 @@ def make_provenance() -> dict[str, Any]:
         cid, number = parse_cid_text(settlement["weights_cid"]), settlement["round"].to_bytes(8, "big")
         hashed = tagged_hash("gc/provenance", hashed + number + seed + commitment + cid)
     record = {
+        "job": JOB,
+        "parent": None,
+        "first_provenance": bytes(32).hex(),
         "blocks": copy.deepcopy(SETTLEMENTS),
         "provenance": hashed.hex(),
         "weights_cid": SETTLEMENTS[-1]["weights_cid"],
@@ -126,6 +130,32 @@ def test_provenance_agrees_with_an_honest_list_only(cli: Cli, api: FakeApi) -> N
         ran = cli("job", "provenance")
         assert ran.code == 1
         assert "DIFFERS" in ran.out
+
+
+def test_provenance_of_a_continued_job_is_computed_through_all_before_it(cli: Cli, api: FakeApi) -> None:
+    whole = make_provenance()
+    first, last = copy.deepcopy(whole), copy.deepcopy(whole)
+    record = first["record"] | {"job": OTHER_JOB, "blocks": whole["record"]["blocks"][:2]}
+    middle = compute_provenance(record["blocks"])
+    first["record"] = record | {"provenance": middle}
+    parent = {"id": OTHER_JOB, "title": "Before", "version": 2, "weights_cid": "bafk"}
+    last["record"] |= {"blocks": whole["record"]["blocks"][2:], "parent": parent, "first_provenance": middle}
+    api.routes[f"GET /v1/jobs/{JOB}/provenance"] = last
+    api.routes[f"GET /v1/jobs/{OTHER_JOB}/provenance"] = first
+    ran = cli("job", "provenance")
+    assert ran.code == 0
+    for words in (
+        "agrees with 3 settlements, of 2 jobs together",
+        f"job {OTHER_JOB[:10]} (Before) at version 2",
+        middle,
+    ):
+        assert words in ran.out
+    assert json.loads(cli("job", "provenance", "--json").out)["lineage"] == [OTHER_JOB, JOB]
+    first["record"]["blocks"][0]["tickets"].clear()
+    ran = cli("job", "provenance")
+    assert (ran.code, "DIFFERS" in ran.out) == (1, True)
+    first["record"]["parent"] = parent | {"id": JOB}  # a node that goes round in circles
+    assert cli("job", "provenance").code == 1
 
 
 def test_explain_prints_the_story_and_its_short_facts(cli: Cli, api: FakeApi) -> None:

@@ -30,6 +30,10 @@ SUBMITTED = {
     "trial": {"before": 8.0, "after": 7.5},
     "notes": ["be patient"],
     "from": "local-0",
+    "price": "0",
+    "budget": "0",
+    "market_only": False,
+    "parent": None,
 }
 RESULT = {
     "id": JOB,
@@ -37,6 +41,7 @@ RESULT = {
     "status": "done",
     "reason": "",
     "version": 6,
+    "parent": None,
     "weights_cid": CID,
     "weights_sha256": "00",
     "provenance": "11",

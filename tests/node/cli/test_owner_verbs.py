@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.node.cli.conftest import Cli
-from tests.node.cli.fake_api import ADDRESS, JOB, FakeApi, error
+from tests.node.cli.fake_api import ADDRESS, JOB, OTHER_JOB, SUMMARY, FakeApi, error
 from tests.node.cli.test_output import JOB_FILE, SUBMITTED
 
 QUOTE = {key: value for key, value in SUBMITTED.items() if key not in ("id", "txid")} | {
@@ -124,3 +124,41 @@ def test_error_with_json_is_one_value_with_its_exit_code(cli: Cli, api: FakeApi)
     assert "what was wrong" in ran.err
     usage = cli("job", "show", "--nope", "--json")
     assert json.loads(usage.out)["error"]["exit_code"] == usage.code == 2
+
+
+def test_job_to_continue_is_sent_and_named(cli: Cli, api: FakeApi, job_file: str) -> None:
+    parent = {"parent": OTHER_JOB}
+    api.routes["POST /v1/jobs/quote"] = QUOTE | parent
+    api.routes["POST /v1/jobs"] = SUBMITTED | parent
+    ran = cli("job", "quote", job_file, "--from-job", "5f3b")
+    assert ran.code == 0
+    assert f"job {OTHER_JOB}, from its last weights" in ran.out
+    assert f"gradientcoin job submit {job_file} --from-job 5f3b" in ran.out
+    ran = cli("job", "submit", job_file, "--from-job", "5f3b")
+    assert f"job {OTHER_JOB}, from its last weights" in ran.out
+    assert [body["parent"] for request, body in api.requests if request.startswith("POST")] == ["5f3b"] * 2
+
+
+def test_quote_of_a_market_only_job_speaks_of_updates(cli: Cli, api: FakeApi, job_file: str) -> None:
+    market = {"market_only": True, "burn": "0", "lock": "0", "slot_share": 0.0, "budget": "2000000000"}
+    api.routes["POST /v1/jobs/quote"] = QUOTE | market
+    api.routes["POST /v1/jobs"] = SUBMITTED | market
+    out = cli("job", "quote", job_file).out
+    for words in ("none: updates alone train it", "at most 20 coins for its updates", "158 rounds or more"):
+        assert words in out
+    assert "drawn" not in out
+    out = cli("job", "submit", job_file).out
+    assert "nothing: no block is drawn for it; updates earn up to 20 coins a round" in out
+
+
+def test_market_only_job_is_shown_without_tickets(cli: Cli, api: FakeApi) -> None:
+    parent = {"id": OTHER_JOB, "title": "Before", "version": 7, "weights_cid": "bafk"}
+    api.routes[f"GET /v1/jobs/{JOB}"] = SUMMARY | {"market_only": True, "burn": "0", "parent": parent}
+    out = cli("job", "show", JOB).out
+    assert f"continues  job {OTHER_JOB[:10]} (Before) at version 7" in out
+    assert "drawn" not in out
+    assert "blocks" not in out
+    api.routes[f"GET /v1/jobs/{JOB}"] = SUMMARY | {"parent": parent | {"title": None, "version": None}}
+    out = cli("job", "show", JOB).out
+    assert f"continues  job {OTHER_JOB[:10]}\n" in out
+    assert "50 of the last heights" in out

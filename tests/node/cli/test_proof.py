@@ -38,6 +38,7 @@ GOOD = {
     "reason": "Its target loss was reached.",
     "version": 4,
     "provenance": "12" * 32,
+    "parent": None,
     "weights_cid": "bafk",
     "first_loss": 8.0308,
     "loss": None,

@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,8 +18,10 @@ from ledger.blocks import Block
 from ledger.chain import Chain
 from ledger.errors import DecodeError
 from ledger.genesis import regtest_genesis
+from ledger.hashing import cid_of
 from ledger.jobspec import JobSpec, encode_spec, trial_seed
 from ledger.mempool import Mempool
+from ledger.params import COIN
 from ledger.transactions import Transaction
 from ledger.work import TicketTask
 from node.p2p.memory import open_memory_network
@@ -28,7 +30,7 @@ from node.rpc.server import ApiContext
 from node.services.update_maker import MarketStats
 from node.trainer.requests import TrainersStatus
 from node.wallet import Wallet
-from node.worker.client import JobFileRefused, PreparedReply
+from node.worker.client import JobFileRefused, ParentJob, PreparedReply
 from tests.ledger.chain_builder import ChainBuilder, make_spec
 from tests.ledger.toy_work import ToyWork
 
@@ -62,7 +64,7 @@ class FakeChainService:
 
 @dataclass
 class FakeWorker:
-    """Prepares the toy job of a TOML text that is just its burn; `stuck` never answers."""
+    """Prepares the toy job of a text that ends with its burn, 0 for a market-only one; `stuck` never answers."""
 
     verifier: ToyWork
     blob: bytes
@@ -73,18 +75,24 @@ class FakeWorker:
     escrow_units: int = 0
     work: int = 1 << 24
     misfit: str = ""  # what the chain says of the job's numbers
+    market: dict[str, Any] = field(default_factory=lambda: {"market_only": 1, "price": COIN, "budget": COIN})
 
-    async def prepare_job(self, toml: str, data_name: str, data: bytes, sidecar_limit: int) -> PreparedReply:
+    async def prepare_job(
+        self, toml: str, data_name: str, data: bytes, sidecar_limit: int, parent: ParentJob | None = None
+    ) -> PreparedReply:
         if self.stuck:
             await trio.sleep_forever()
         if self.misfit:
             raise DecodeError(self.misfit)
-        if not toml.isdigit():
+        burn = toml.rpartition(" ")[2]
+        if not burn.isdigit():
             raise JobFileRefused("job.toml: [market] burn: expected a number", "write one")
-        spec = make_spec(7, burn=int(toml))
-        trial = self.verifier.run(
-            TicketTask(trial_seed(encode_spec(spec)), bytes(32), spec, self.verifier.inspect(spec).weights)
-        )
+        spec = make_spec(7, burn=int(burn), **(self.market if burn == "0" else {}))
+        start = self.verifier.inspect(spec).weights
+        if parent is not None:
+            start = parent.weights
+            spec = replace(spec, parent=parent.job_id, parent_weights=cid_of(start))
+        trial = self.verifier.run(TicketTask(trial_seed(encode_spec(spec)), bytes(32), spec, start))
         return PreparedReply(
             spec=spec,
             spec_bytes=encode_spec(spec),

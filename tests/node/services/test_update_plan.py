@@ -18,6 +18,7 @@ from node.services.update_plan import (
     choose_plan,
     expect_payment,
     has_ended,
+    has_paying_job,
     is_due,
     is_ready,
     measure_block_s,
@@ -98,7 +99,7 @@ def test_silent_miner_is_not_waited_for_long(builder: ChainBuilder) -> None:
 
 def test_job_that_promises_more_comes_first_and_each_round_once(builder: ChainBuilder) -> None:
     poor = open_market(builder, budget=COIN)
-    rich = builder.open_job(market_spec(1, budget=6 * COIN), escrow=ESCROW, key=BOB)
+    rich = builder.open_job(market_spec(2, budget=6 * COIN), escrow=ESCROW, key=BOB)
     tried: set[tuple[bytes, int]] = set()
     chosen: list[bytes] = []
     while len(chosen) < 6:
@@ -178,3 +179,34 @@ def test_update_whose_round_went_by_without_it_has_ended(builder: ChainBuilder) 
     made = make_update(builder, job, ALICE)
     mine_to_window(builder, made)
     assert has_ended(builder.chain, keep(made), Mempool(builder.chain.rules))
+
+
+def test_market_only_job_is_planned_for_from_its_first_round_on(builder: ChainBuilder) -> None:
+    """Nobody's tickets or updates are waited for; shares are the heartbeat's."""
+    job = open_market(builder, market_only=1, burn=0)
+    assert is_ready(builder.chain, job, builder.job(job))
+    assert has_paying_job(builder.chain)
+    plan = choose_plan(builder.chain, never)
+    assert plan is not None
+    assert (plan.job_id, plan.previous) == (job, b"")
+    made = make_update(builder, job, ALICE)
+    box = ShareBox()
+    share = find_share(builder)
+    box.add(share)
+    builder.mine(miner=BOB)
+    assert take_shares(builder.chain, box, (), made.round, job) == (share.encode(),)
+
+
+def test_plan_for_a_continued_job_starts_with_its_parents_momentum(builder: ChainBuilder) -> None:
+    parent = open_market(builder)
+    while builder.job(parent).version < 2:
+        builder.mine()
+    builder.mine(builder.cancel(ALICE, parent))
+    builder.mine_many(2 * REGTEST.round_length)
+    ended = builder.job(parent)
+    child = open_market(builder, number=3, parent=parent, parent_weights=ended.weights)
+    plan = choose_plan(builder.chain, never)
+    assert plan is not None
+    assert plan.job_id == child
+    assert plan.weights == builder.chain.load_weights(ended.weights)
+    assert plan.previous == builder.chain.load_weights(ended.earlier[-1])

@@ -13,16 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trio
 
 from ledger.blocks import Header
 from ledger.errors import MissingBlobs
 from ledger.hashing import cid_of, tagged_hash
-from ledger.jobspec import JobSpec
+from ledger.jobspec import JobSpec, encode_spec, trial_seed
 from ledger.work import RevealedUpdate, SettleTask, TicketRun, TicketTask, WorkRefused
 from node.testnet.process import read_start
 from node.work import EngineVerifier
-from node.worker.client import read_run
-from tests.node.worker.real import GENESIS, WAIT_S, RealWorker, make_work
+from node.worker.client import JobFileRefused, ParentJob, PreparedReply, read_run
+from tests.node.worker.real import GENESIS, JOB_FILE, WAIT_S, RealWorker, make_work
 from tests.node.worker.test_process import until
 from training.payload import encode_payload
 
@@ -188,3 +189,29 @@ def test_process_ends_with_a_killed_parent(tmp_path: Path) -> None:
         finally:
             parent.kill()
     until(lambda: read_start(pid) is None)
+
+
+def test_continued_job_is_prepared_and_tried_from_its_parents_weights(
+    worker: RealWorker, engine: EngineVerifier, spec: JobSpec
+) -> None:
+    weights = bytearray(worker.client.inspect(spec).weights)
+    weights[:8] = (12345).to_bytes(8, "little")
+    parent = ParentJob(JOB_ID, encode_spec(spec), bytes(weights))
+    toml, data = JOB_FILE.read_text(), (JOB_FILE.parent / "data" / "teacher.safetensors").read_bytes()
+
+    async def prepare(toml: str, parent: ParentJob | None) -> PreparedReply:
+        limit = GENESIS.params.sidecar_limit
+        return await worker.client.prepare_job(toml, "teacher.safetensors", data, limit, parent)
+
+    reply = trio.run(prepare, toml, parent)
+    assert reply.spec == replace(spec, parent=JOB_ID, parent_weights=cid_of(parent.weights))
+    seed = trial_seed(reply.spec_bytes)
+    assert reply.trial == engine.run(TicketTask(seed, bytes(32), reply.spec, parent.weights))
+    assert reply.trial.after < reply.trial.before
+    other = replace(parent, spec=encode_spec(replace(spec, params=(1, *spec.params[1:]))))
+    with pytest.raises(
+        JobFileRefused, match=r"job\.toml: \[objective\] tokens: expected 1|^\[objective\] tokens: expected 1"
+    ):
+        trio.run(prepare, toml, other)
+    with pytest.raises(JobFileRefused, match="parent: the weights of job abcd are needed"):
+        trio.run(prepare, 'parent = "abcd"\n' + toml, None)
