@@ -89,7 +89,8 @@ def load_delta(storage: Storage, seed: bytes) -> bytes:
 def prune(storage: Storage, entries: Mapping[bytes, bytes], head: int, keep: int) -> None:
     """Drop deltas, and all weights but each job's own and the last `keep` versions it left behind.
 
-    So those of a branch that lost go as well. Jobs of one initial seed share their first weights.
+    So those of a branch that lost go as well. Jobs of one initial seed share their first weights. A job that has ended
+    keeps its own for ever: another may go on from them.
     """
     storage.delete_deltas_below(head - DELTAS_KEPT)
     stale = set(storage.list_weights())

@@ -58,14 +58,14 @@ async def _commitments(node: LiveNode, job: bytes) -> list[Commitment]:
     return await node.parts.chain.call(look)
 
 
-def _prepare(folder: Path, name: str) -> tuple[bytes, list[Block]]:
+def _prepare(folder: Path, name: str, **changes: object) -> tuple[bytes, list[Block]]:
     """Return a job that pays for updates and the blocks to it, the node's own income among them."""
     settings = make_settings(folder, name, mine=True)
     own = Wallet(settings.data_dir, settings.chain, SEED).own.keypair
     builder = Builder(folder / "before", GENESIS)
     for _ in range(BLOCKS):
         builder.mine(miner=own)
-    job = builder.open_job(market_spec(), escrow=ESCROW, key=local_accounts(SEED)[0])
+    job = builder.open_job(market_spec(**changes), escrow=ESCROW, key=local_accounts(SEED)[0])
     return job, [builder.block_at(height) for height in range(1, builder.height + 1)]
 
 
@@ -168,3 +168,29 @@ def test_samples_are_those_that_name_the_job_by_most_digits() -> None:
     assert update_maker.find_samples(own, bytes.fromhex("abcd12" + "00" * 29)) == "/b"
     assert update_maker.find_samples(own, bytes.fromhex("abcd13" + "00" * 29)) == "/a"
     assert update_maker.find_samples(own, bytes(32)) == ""
+
+
+async def test_network_serves_a_market_only_job_with_heartbeats_for_shares(tmp_path: Path) -> None:
+    job, blocks = _prepare(tmp_path, "server", market_only=1, burn=0)
+    async with (
+        open_live(tmp_path, "server", mine=True, blocks=blocks) as node,
+        open_live(tmp_path, "follower") as follower,
+    ):
+        await follower.post("/v1/peers", {"address": node.address})
+
+        async def is_trained() -> bool:
+            return node.parts.maker.stats.paid > 1
+
+        await _until(node, is_trained)
+        summary = await node.get(f"/v1/jobs/{job.hex()}")
+        assert (summary["status"], summary["market_only"], summary["tickets"]) == ("live", True, 0)
+        assert (summary["drawn"], summary["burn"]) == (0, "0")
+        assert summary["version"] >= 1
+        assert int(summary["paid"]) > 0
+
+        async def has_followed() -> bool:
+            return bool((await follower.get(f"/v1/jobs/{job.hex()}"))["version"])
+
+        await _until(follower, has_followed)
+        blocks_shown = (await follower.get("/v1/blocks?limit=20"))["blocks"]
+        assert {block["job"] for block in blocks_shown} == {None}

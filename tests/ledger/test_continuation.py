@@ -25,7 +25,7 @@ from tests.ledger.toy_work import STEADY, WORK
 
 E = REGTEST.round_length
 EASY = 2**50 - 1  # a target that the first settlement that moves the weights reaches
-PRUNING = make_genesis(dataclasses.replace(REGTEST, name="pruning", versions_kept=5))
+PRUNING = make_genesis(dataclasses.replace(REGTEST, name="pruning", versions_kept=2))
 
 
 @pytest.fixture
@@ -298,8 +298,11 @@ def test_ended_jobs_weights_outlive_every_pruning(tmp_path: Path) -> None:
     builder.mine_many(16)
     versions = [s.settlement.new_weights for s in builder.chain.list_settlements(busy)]
     assert builder.storage.get_weights(versions[0]) is None  # pruning did go on
-    for cid in (builder.job(parent).weights, *builder.job(parent).earlier):
-        assert cid_of(builder.storage.get_weights(cid) or b"") == cid
+    ended = builder.job(parent)
+    assert cid_of(builder.storage.get_weights(ended.weights) or b"") == ended.weights
+    assert builder.storage.get_weights(ended.earlier[-1]) is None  # made again from those that are kept
+    for cid in ended.earlier:
+        assert cid_of(builder.chain.load_weights(cid)) == cid
     builder.reopen()
     child = builder.open_job(_continue(builder, parent), key=BOB)
     builder.mine_to(builder.height + 48)
