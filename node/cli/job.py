@@ -92,11 +92,7 @@ def list_job_facts(answer: Json) -> list[tuple[str, object]]:
             f"{answer['version']} after {answer['settlements']} settlements; round {answer['round']}",
         ),
         *([] if answer["market_only"] else list_tickets(answer)),
-        (
-            "money",
-            f"{format_amount(int(answer['escrow']) + int(answer['lock']))} left: "
-            f"lock {format_coins(answer['lock'])}, which pays burns first; escrow {format_coins(answer['escrow'])}",
-        ),
+        ("money", describe_money(answer)),
         ("price", describe_price(answer)),
         ("updates", describe_updates(answer)),
         ("weights", answer["weights_cid"] or "-"),
@@ -111,6 +107,15 @@ def list_tickets(answer: Json) -> list[tuple[str, object]]:
         ("drawn", f"{answer['drawn']} of the last heights, {answer['lost']} lost to the heartbeat"),
         ("burn", f"{format_amount(answer['burn'])} for each height drawn"),
     ]
+
+
+def describe_money(answer: Json) -> str:
+    if answer["market_only"]:
+        return f"{format_amount(answer['escrow'])} left in escrow"
+    return (
+        f"{format_amount(int(answer['escrow']) + int(answer['lock']))} left: "
+        f"lock {format_coins(answer['lock'])}, which pays burns first; escrow {format_coins(answer['escrow'])}"
+    )
 
 
 def describe_price(answer: Json) -> str:

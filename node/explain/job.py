@@ -86,14 +86,14 @@ def _tell_money(story: Story, chain: Chain, job_id: bytes) -> None:
     assert record is not None
     spec = load_spec(record, chain.params)
     if record.escrow or record.lock:
-        burns = (
-            "No heights are drawn for it, so it burns its rent only"
+        held = (
+            f"{format_amount(record.escrow)} are in its escrow. No heights are drawn for it, so it burns its rent only"
             if spec.market_only
-            else f"A height drawn for it burns {format_amount(spec.burn)}"
+            else f"{format_amount(record.escrow)} are in its escrow and {format_amount(record.lock)} in its lock. "
+            f"A height drawn for it burns {format_amount(spec.burn)}"
         )
         story.say(
-            f"{format_amount(record.escrow)} are in its escrow and {format_amount(record.lock)} in its lock. {burns}; "
-            f"updates earn up to {format_amount(spec.budget)} a round.",
+            f"{held}; updates earn up to {format_amount(spec.budget)} a round.",
             escrow=str(record.escrow),
             lock=str(record.lock),
             burn=str(spec.burn),

@@ -110,7 +110,7 @@ def make_quote(chain: Chain, mempool: Mempool, job: PreparedReply, payers: Seque
         "total": str(escrow + fee),
         "rent": str(params.rent),
         "round_cost": str(cost),
-        "rounds": escrow // cost,
+        "rounds": count_rounds(spec, params, escrow),
         "round_blocks": params.round_length,
         "slot_share": estimate_slot_share(chain, spec),
         "lifetime_blocks": spec.lifetime,
@@ -118,6 +118,16 @@ def make_quote(chain: Chain, mempool: Mempool, job: PreparedReply, payers: Seque
         "from": payer.name,
         "available": str(available),
     }
+
+
+def count_rounds(spec: JobSpec, params: ChainParams, escrow: int) -> int:
+    """Return how many rounds an escrow covers at least; of heights all are taken for drawn."""
+    cost = round_cost(spec, params)
+    if not spec.market_only:
+        return escrow // cost
+    return max(
+        0, 1 + (escrow - cost) // (params.rent + spec.budget)
+    )  # each takes that much, and needs `cost`
 
 
 def compute_fee(chain: Chain, body: SubmitJob) -> int:

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ledger.jobspec import JobSpec, decode_spec, encode_spec, trial_seed
 from ledger.params import ChainParams
@@ -16,6 +16,9 @@ from ledger.work import TicketTask, WorkRefused
 from node.work import EngineVerifier, task_of
 from node.worker.settling import decode_settle_task, encode_settled
 from node.worker.wire import Frame
+
+if TYPE_CHECKING:  # training is imported with the first request that needs it
+    from training.jobs import Start
 
 LOSS_BYTES = 16
 
@@ -63,14 +66,10 @@ class Requests:
         """
         from training.engine import Engine
         from training.errors import TrainingError
-        from training.jobs import Start, load_job_file, prepare
+        from training.jobs import load_job_file, prepare
         from training.tuning import tune_rates
 
-        start = None
-        if parent:
-            job_id, parent_spec, weights = parent
-            model = self._spec(parent_spec)
-            start = Start(job_id, model.objective, model.params, weights)
+        start = self._read_start(*parent) if parent else None
         with tempfile.TemporaryDirectory(prefix="gradientcoin-job-") as folder:
             path, data_path = Path(folder, "job.toml"), Path(folder, Path(data_name).name or "data")
             path.write_text(toml)
@@ -103,6 +102,12 @@ class Requests:
             facts.work,
             [],
         ]
+
+    def _read_start(self, job_id: bytes, spec: bytes, weights: bytes) -> Start:
+        from training.jobs import Start
+
+        model = self._spec(spec)
+        return Start(job_id, model.objective, model.params, weights)
 
     def _accuracy(self, spec: bytes, weights: bytes, inputs_npz: bytes) -> Frame:
         """Score an npz of "inputs" (integers of 2^-12, as the job's blob would hold them) and "labels"."""

@@ -124,6 +124,10 @@ async def test_market_only_job_is_quoted_submitted_and_shown(tmp_path: Path) -> 
         assert (quoted["accepted"], quoted["market_only"]) == (True, True)
         assert (quoted["burn"], quoted["lock"], quoted["slot_share"]) == ("0", "0", 0.0)
         assert quoted["round_cost"] == str(REGTEST.rent + 2 * COIN)
+        node.worker.escrow_units = REGTEST.rent + 2 * COIN
+        assert (await quote(node, toml="0"))["rounds"] == 1
+        node.worker.escrow_units += 3 * (REGTEST.rent + COIN) - 1
+        assert (await quote(node, toml="0"))["rounds"] == 3
         answer = await submit(node, toml="0")
         assert (await get(node, f"/v1/jobs/{answer['id']}"))["lock"] == "0"
         node.mine(*node.service.mempool.transactions())
