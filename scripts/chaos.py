@@ -91,7 +91,7 @@ class Chaos:
         begin_s = time.monotonic()
         self.network.up(self.options.nodes)
         job = self.network.client("node-0").post(
-            "/v1/jobs", make_submission(JOB_FILE, "local-0"), timeout_s=PREPARE_TIMEOUT_S
+            "/v1/jobs", make_submission(JOB_FILE, "local-0", None), timeout_s=PREPARE_TIMEOUT_S
         )
         self.wait_for_job(str(job["id"]))
         deadline_s = time.monotonic() + 60 * self.options.minutes

@@ -143,7 +143,7 @@ class Demo:
         print(f"seed      {self.options.seed!r}\ngenesis   {status['genesis']}")
 
     def submit(self) -> Json:
-        body = make_submission(JOB_FILE, "local-0")
+        body = make_submission(JOB_FILE, "local-0", None)
         job = self.network.client("node-0").post("/v1/jobs", body, timeout_s=PREPARE_TIMEOUT_S)
         self.report.job = {key: job[key] for key in ("id", "title", "data_cid", "spec_sha256")}
         print(

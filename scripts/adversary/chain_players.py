@@ -86,8 +86,8 @@ class Player:
     def is_known(self, update: KeptUpdate) -> bool:
         """Whether a commitment is on the chain or waits."""
         there = Overlay(self.world.chain.state).get_commitments(update.job_id, update.round)
-        waiting = self._list_commits()
-        return any(c.commitment == update.commitment for c in (*there, *waiting))
+        known = {c.commitment for c in there} | {c.commitment for c in self._list_commits()}
+        return update.commitment in known
 
     def commit(self, update: KeptUpdate, most: int = 16, times_fee: int = 1) -> None:
         """Send a commitment with as many shares as the node would give it, at most `most`."""

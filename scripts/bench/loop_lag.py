@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def submit_digits(network: Testnet) -> None:
-    body = make_submission(ROOT / "examples" / "digits.toml", "local-0")
+    body = make_submission(ROOT / "examples" / "digits.toml", "local-0", None)
     network.client("node-0").post("/v1/jobs", body, timeout_s=PREPARE_TIMEOUT_S)
 
 
