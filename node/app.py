@@ -312,9 +312,7 @@ def make_services(
     miner = Miner(chain, worker, sync, wallet.own.keypair, gossip.publish_block, settings.mine)
     shares, kept = ShareBox(), KeptUpdates(settings.data_dir)
     trains = settings.mine and settings.updates
-    maker = make_maker(
-        chain, trainer, wallet.own, kept, shares, miner.may_mine, trains, settings.own_samples
-    )
+    maker = make_maker(chain, trainer, wallet.own, kept, shares, miner.may_mine, trains, settings.own_samples)
     miner.on_share = shares.add
     keeper = _make_keeper(settings, transport, chain.chain.genesis.chain_id)
     PeerServer(chain, names).register(transport)
