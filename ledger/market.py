@@ -13,7 +13,7 @@ from ledger.params import ChainParams
 from ledger.records import JobRecord, JobStatus
 from ledger.rules import Rules
 from ledger.shares import spend_share
-from ledger.sidecars import most_declared
+from ledger.sidecars import most_committed
 from ledger.slots import job_height, round_at
 from ledger.state import Overlay
 from ledger.transactions import CommitUpdate, RevealUpdate
@@ -106,8 +106,11 @@ def _check_round(body: CommitUpdate, record: JobRecord, height: int, params: Cha
 
 
 def _check_room(body: CommitUpdate, there: tuple[Commitment, ...], params: ChainParams) -> None:
-    if body.size > most_declared(params):
-        raise InvalidTransaction(f"payload: at most {most_declared(params)} bytes, got {body.size}")
+    most = most_committed(len(body.shares), params)
+    if body.size > most:
+        raise InvalidTransaction(
+            f"payload: at most {most} bytes with {len(body.shares)} shares, got {body.size}"
+        )
     if any(c.commitment == body.commitment for c in there):
         raise InvalidTransaction(f"commitment {body.commitment.hex()} is there already")
     if len(there) >= MAX_UPDATES:

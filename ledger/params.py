@@ -101,7 +101,7 @@ LOCAL = ChainParams(
     share_factor=16,
     share_age=16,
     update_shares=16,
-    block_shares=4,
+    block_shares=16,
     payload_limit=256 * KIB,
     bond_divisor=32,
     judging_fee=COIN // 100,
@@ -125,7 +125,6 @@ MAINNET = dataclasses.replace(
     work_min_den=2,
     work_max=2,
     share_age=64,
-    block_shares=16,
     payload_limit=512 * KIB,
 )
 TESTNET = dataclasses.replace(MAINNET, name="testnet", address_prefix="tgc")

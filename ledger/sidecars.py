@@ -98,6 +98,16 @@ def most_declared(params: ChainParams) -> int:
     return params.payload_limit * (params.round_length - params.sample_delay) // (2 * params.round_length)
 
 
+def most_committed(shares: int, params: ChainParams) -> int:
+    """Return the most payload bytes that a commitment may declare: its shares' part of what a block's may."""
+    return most_declared(params) * shares // params.block_shares
+
+
+def least_shares(size: int, params: ChainParams) -> int:
+    """Return how many shares a commitment to a payload of that many bytes must have."""
+    return max(1, -(-size * params.block_shares // most_declared(params)))
+
+
 def sidecars_of(tx: Transaction, params: ChainParams) -> list[tuple[bytes, int]]:
     """Return (CID, size) of the blobs that travel beside a transaction; InvalidTransaction if its spec is not one."""
     match tx.body:

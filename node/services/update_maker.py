@@ -191,7 +191,7 @@ class UpdateMaker:
     def _sign_commit(self, chain: Chain, mempool: Mempool, update: KeptUpdate) -> Transaction:
         bodies = (tx.body for tx in mempool.transactions())
         waiting = [body for body in bodies if isinstance(body, CommitUpdate)]
-        shares = take_shares(chain, self._shares, waiting, update.round, update.job_id)
+        shares = take_shares(chain, self._shares, waiting, update)
         if not shares:
             raise NoShares
         return sign_for(chain, mempool, self._account, update.make_commit(shares))

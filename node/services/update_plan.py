@@ -16,7 +16,7 @@ from ledger.market import reveal_window
 from ledger.mempool import Mempool
 from ledger.records import JobRecord, JobStatus
 from ledger.settlement import STEPS_KEPT, get_due_round, make_settle_task
-from ledger.sidecars import most_declared
+from ledger.sidecars import least_shares, most_committed
 from ledger.slots import job_height, round_at
 from ledger.state import Overlay
 from ledger.transactions import CommitUpdate
@@ -28,7 +28,7 @@ PACE_BLOCKS = 16  # the last ones, whose times say how long a block takes
 BLOCKS_TO_COMMIT = 2  # at the end of a round: for the commitment to reach a block
 LEAST_TIME_S = 0.3
 MOST_TIME_S = 600.0
-PART_OF_LIMIT = 2  # a payload takes at most this part of what a block's commitments may declare
+SHARES_TO_HAVE = 4  # that an update can count on: a payload is at most what so many may declare
 
 
 class RoundOver(LedgerError):
@@ -75,7 +75,7 @@ def choose_plan(chain: Chain, is_tried: Callable[[bytes, int], bool]) -> Plan | 
         weights=weights,
         previous=previous,
         limit_s=min(MOST_TIME_S, time_left_s(chain, job_id, height, block_s)),
-        limit_bytes=most_declared(chain.params) // PART_OF_LIMIT,
+        limit_bytes=most_committed(SHARES_TO_HAVE, chain.params),
     )
 
 
@@ -150,20 +150,23 @@ def time_left_s(chain: Chain, job_id: bytes, height: int, block_s: float) -> flo
 
 
 def take_shares(
-    chain: Chain, box: ShareBox, waiting: Sequence[CommitUpdate], round_number: int, job_id: bytes
+    chain: Chain, box: ShareBox, waiting: Sequence[CommitUpdate], update: KeptUpdate
 ) -> tuple[bytes, ...]:
-    """Return the shares for a commitment in the next block; RoundOver if that is in another round.
+    """Return the shares for a commitment in the next block, none as long as there are too few for the payload's size;
+    RoundOver if the block is in another round.
 
     At most half of what a block takes, less where others wait for the blocks left of the round: all shall find room.
     """
-    params = chain.params
+    params, job_id = chain.params, update.job_id
     now = round_at(job_id, chain.head.height + 1, params)
-    if now != round_number:
-        raise RoundOver(f"round {round_number} of job {job_id.hex()[:8]} is over, it is round {now}")
+    if now != update.round:
+        raise RoundOver(f"round {update.round} of job {job_id.hex()[:8]} is over, it is round {now}")
     room = params.block_shares * blocks_left(chain, job_id, chain.head.height + 1) // (len(waiting) + 1)
-    most = max(1, min(params.update_shares, params.block_shares // 2, room))
+    least = least_shares(len(update.payload), params)
+    most = max(least, min(params.update_shares, params.block_shares // 2, room))
     taken = frozenset(share for body in waiting for share in body.shares)
-    return tuple(share.encode() for share in box.choose(chain, most, taken))
+    chosen = box.choose(chain, most, taken)
+    return tuple(share.encode() for share in chosen) if len(chosen) >= least else ()
 
 
 def is_due(chain: Chain, update: KeptUpdate) -> bool:

@@ -18,7 +18,7 @@ from ledger.keys import KeyPair
 from ledger.params import COIN
 from ledger.records import JobRecord
 from ledger.settlement import apply_settlement, get_due_round, make_settle_task
-from ledger.sidecars import most_declared
+from ledger.sidecars import most_committed
 from ledger.slots import job_height
 from ledger.state import Overlay
 from ledger.template import Template, build_template
@@ -27,7 +27,7 @@ from node.services.update_plan import end_of_round
 
 
 class ShareSpammer(Player):
-    """Puts each of its shares into a commitment of its own, at ten times the fee: blocks carry four shares."""
+    """Puts each of its shares into a commitment of its own, at ten times the fee: a block has room for so many."""
 
     name = "commit spammer, shares"
 
@@ -51,7 +51,7 @@ class ShareSpammer(Player):
 
 
 class RoomSpammer(Player):
-    """Declares all the payload bytes that a block's commitments may declare, with one share, and reveals nothing.
+    """Declares with every share all the payload bytes that it may, at a high fee for a byte, and reveals nothing.
 
     Its own update is committed to in the first block of the round, and so has the round for itself.
     """
@@ -66,11 +66,12 @@ class RoomSpammer(Player):
         for update in own:
             self.commit(update, times_fee=10)
             mine.append(len(update.payload))
-        self._fill(most_declared(self.params) - sum(mine))
+        for _ in range(self.params.block_shares - len(mine)):
+            self._fill(most_committed(1, self.params))
 
     def _fill(self, size: int) -> None:
         shares = self.box.choose(self.world.chain, 1, self._taken())
-        if shares and size > 0:
+        if shares:
             body = CommitUpdate(
                 self.world.job_id, self.world.round, self.rng.bytes(32), size, (shares[0].encode(),)
             )
@@ -87,17 +88,6 @@ class RoomSpammer(Player):
         super()._make_due()
 
 
-class BoundSpammer(RoomSpammer):
-    """The same under a rule that is not there: a share may declare its part of a block's payload bytes and no more."""
-
-    name = "commit spammer, bytes, if a share bounded them"
-
-    def _fill(self, size: int) -> None:
-        part = most_declared(self.params) // self.params.block_shares
-        for _ in range(self.params.block_shares):
-            super()._fill(min(size, part))
-
-
 class RevealCrowder(Player):
     """Commits to the largest payloads that find room, and reveals them all when the window opens."""
 
@@ -106,11 +96,11 @@ class RevealCrowder(Player):
     def act(self) -> None:
         self._reveal_due()
         world = self.world
-        declared = sum(body.size for body in self._list_commits())
-        size = most_declared(self.params) - declared
-        shares = self.box.choose(world.chain, 1, frozenset(s for b in self._list_commits() for s in b.shares))
+        taken = frozenset(share for body in self._list_commits() for share in body.shares)
+        shares = self.box.choose(world.chain, self.params.block_shares // 2, taken)
+        size = most_committed(len(shares), self.params)
         self.kept = [u for u in self.kept if u.round >= world.round - 1]
-        if shares and size > 1000:
+        if shares:
             update = self.keep(self.rng.bytes(size))
             world.send(self.key, update.make_commit(tuple(share.encode() for share in shares)))
             self.kept.append(update)

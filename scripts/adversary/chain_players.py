@@ -92,7 +92,7 @@ class Player:
     def commit(self, update: KeptUpdate, most: int = 16, times_fee: int = 1) -> None:
         """Send a commitment with as many shares as the node would give it, at most `most`."""
         world = self.world
-        shares = take_shares(world.chain, self.box, self._list_commits(), update.round, update.job_id)
+        shares = take_shares(world.chain, self.box, self._list_commits(), update)
         if shares:
             world.send(self.key, update.make_commit(shares[:most]), times_fee)
 

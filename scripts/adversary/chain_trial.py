@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from chain_attackers import (
-    BoundSpammer,
     Censor,
     DifficultyHopper,
     EarlyLiar,
@@ -23,7 +22,7 @@ from chain_attackers import (
 from chain_players import Player
 from chainlab import PARAMS, World
 
-from ledger.params import COIN, MAINNET
+from ledger.params import COIN
 
 HONEST = 8
 EQUAL = 1 / (HONEST + 1)
@@ -31,18 +30,16 @@ EQUAL = 1 / (HONEST + 1)
 
 @dataclass(frozen=True)
 class Case:
-    """An attack by a miner of a part of all power; `budget` is a round's, in coinbases, `shares` a block's."""
+    """An attack by a miner of a part of all power; `budget` is a round's, in coinbases."""
 
     kind: type[Player]
     power: float
     budget: int = 1
-    shares: int = PARAMS.block_shares
 
     @property
     def name(self) -> str:
         power = "1/9" if self.power == EQUAL else f"{100 * self.power:.0f} %"
-        name = f"{self.kind.name}, {power}" + (f", {self.budget} coinbases" if self.budget > 1 else "")
-        return name + (f", {self.shares} shares a block" if self.shares != PARAMS.block_shares else "")
+        return f"{self.kind.name}, {power}" + (f", {self.budget} coinbases" if self.budget > 1 else "")
 
     @property
     def control(self) -> Case:
@@ -51,10 +48,7 @@ class Case:
 
 
 CASES = (
-    Case(ShareSpammer, EQUAL), Case(ShareSpammer, 0.4),
-    Case(ShareSpammer, 0.4, shares=MAINNET.block_shares),
-    Case(RoomSpammer, EQUAL), Case(RoomSpammer, 0.4), Case(RoomSpammer, EQUAL, shares=MAINNET.block_shares),
-    Case(BoundSpammer, EQUAL), Case(BoundSpammer, EQUAL, shares=MAINNET.block_shares),
+    Case(ShareSpammer, EQUAL), Case(ShareSpammer, 0.4), Case(RoomSpammer, EQUAL), Case(RoomSpammer, 0.4),
     Case(RevealCrowder, EQUAL), Case(RevealCrowder, 0.4),
     Case(Censor, 0.25), Case(Censor, 0.4), Case(FullCensor, 0.25), Case(FullCensor, 0.4),
     Case(Grinder, 0.4), Case(Grinder, 0.4, 6),
@@ -96,7 +90,7 @@ class ChainTrial:
 def play_chain(case: Case, seed: int, rounds: int) -> ChainTrial:
     """Mine some rounds of a job's chain with the attacker and eight honest miners, and settle them."""
     budget = case.budget * PARAMS.coinbase
-    world = World(seed, budget, 4 * budget, replace(PARAMS, block_shares=case.shares))
+    world = World(seed, budget, 4 * budget, PARAMS)
     try:
         for key in world.keys[:HONEST]:
             world.players.append(Player(world, key, (1 - case.power) / HONEST))

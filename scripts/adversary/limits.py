@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ledger.difficulty import ANCHOR_HEIGHT
 from ledger.params import COIN, LOCAL, MAINNET, ChainParams
-from ledger.sidecars import most_declared
+from ledger.sidecars import most_committed
 
 PARTS = (0.25, 0.4)  # of all power
 
@@ -25,11 +25,10 @@ def describe_network(params: ChainParams) -> tuple[str, ...]:
 
 
 def describe_room(params: ChainParams) -> str:
-    declared = most_declared(params)
+    part = most_committed(1, params)
     return (
         f"{params.name}: all miners find {params.share_factor} shares a block, a block carries {params.block_shares},"
-        f" and one of them may declare all {declared >> 10} KiB of payloads that its commitments may declare, for"
-        f" {declared * params.fee_per_byte / COIN:.4f} coins"
+        f" each of which may declare {part:,} bytes of payloads, for {part * params.fee_per_byte / COIN:.5f} coins"
     )
 
 

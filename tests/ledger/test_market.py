@@ -15,10 +15,10 @@ from ledger.history import SettlementRecord
 from ledger.keys import KeyPair
 from ledger.market import bond_of, judging_price, reveal_window
 from ledger.mempool import Mempool
-from ledger.params import COIN, MAX_TARGET, REGTEST
+from ledger.params import COIN, MAINNET, MAX_TARGET, REGTEST
 from ledger.records import JobStatus, Reason
 from ledger.settlement import Outcome
-from ledger.sidecars import most_declared
+from ledger.sidecars import least_shares, most_committed, most_declared
 from ledger.slots import is_boundary, round_at
 from ledger.transactions import Body, CommitUpdate
 from tests.ledger.chain_builder import ALICE, BOB, CAROL, ChainBuilder, make_genesis
@@ -290,26 +290,32 @@ def test_fee_counts_the_payload_and_reveals_are_free(builder: ChainBuilder) -> N
     _reveal(builder, update)
 
 
-def test_declared_bytes_of_a_block_are_limited(builder: ChainBuilder) -> None:
+def test_commitment_declares_at_most_its_shares_part_of_a_block(builder: ChainBuilder) -> None:
+    """Else one share could leave the others of its block, and so of its round, nothing to declare."""
     job = open_market(builder)
-    most = most_declared(REGTEST)
-    update, share = make_update(builder, job, ALICE), find_share(builder)
-    _refused(
-        builder, ALICE, update.commit(share, size=most + 1), "payload: at most|declared bytes", fee=10**6
-    )
-    other, their = make_update(builder, job, BOB), find_share(builder, BOB)
-    txs = [
-        builder.sign(ALICE, update.commit(share, size=most // 2 + 1), fee=10**6),
-        builder.sign(BOB, other.commit(their, size=most // 2 + 1), fee=10**6),
-    ]
-    with pytest.raises(InvalidBlock, match="declared bytes"):
-        builder.add(builder.make_block(*txs))
+    update, shares = make_update(builder, job, ALICE), [find_share(builder, start=1000 * i) for i in range(2)]
+    for count in (1, 2):
+        most = most_declared(REGTEST) * count // REGTEST.block_shares
+        body = update.commit(*shares[:count], size=most + 1)
+        _refused(builder, ALICE, body, rf"payload: at most {most} bytes with {count} shares", fee=10**6)
+    builder.mine(builder.sign(ALICE, update.commit(*shares, size=most), fee=10**6))
+
+
+def test_all_shares_of_a_block_may_declare_half_of_what_its_reveals_can_carry() -> None:
+    for params in (REGTEST, MAINNET):
+        whole = most_committed(params.block_shares, params)
+        window = params.payload_limit * (params.round_length - params.sample_delay)
+        assert whole <= most_declared(params)
+        assert whole * params.round_length <= window // 2
+        assert least_shares(whole, params) == params.block_shares
+        assert least_shares(most_committed(3, params), params) == 3
+        assert least_shares(most_committed(3, params) + 1, params) == 4
 
 
 def test_shares_of_a_block_are_limited(builder: ChainBuilder) -> None:
     job = open_market(builder)
     txs = []
-    for key, count in ((ALICE, 3), (BOB, 2)):
+    for key, count in ((ALICE, 9), (BOB, 8)):
         update = make_update(builder, job, key)
         shares = [find_share(builder, key, start=1000 * i) for i in range(count)]
         txs.append(builder.sign(key, update.commit(*shares), fee=10**6))

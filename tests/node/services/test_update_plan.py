@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ledger.mempool import Mempool
 from ledger.params import COIN, REGTEST
+from ledger.sidecars import most_committed
 from ledger.slots import is_boundary, job_height, round_at
 from node.services.kept_updates import KeptUpdate
 from node.services.share_box import ShareBox
@@ -143,16 +145,28 @@ def test_pace_is_that_of_the_last_blocks(builder: ChainBuilder) -> None:
 def test_shares_of_a_commitment_leave_room_for_others(builder: ChainBuilder) -> None:
     job = open_market(builder)
     box = ShareBox()
-    for i in range(5):
+    for i in range(10):
         box.add(find_share(builder, start=1000 * i))
+    update = KeptUpdate(ALICE.public, job, round_at(job, builder.height + 1, REGTEST), bytes(32), bytes(100))
     now = round_at(job, builder.height + 1, REGTEST)
-    assert len(take_shares(builder.chain, box, [], now, job)) == REGTEST.block_shares // 2
+    assert len(take_shares(builder.chain, box, [], update)) == REGTEST.block_shares // 2
     others = [make_update(builder, job, BOB, number=i).commit(find_share(builder, BOB)) for i in range(11)]
     left = blocks_left(builder.chain, job, builder.height + 1)
     room = REGTEST.block_shares * left // (len(others) + 1)
-    assert len(take_shares(builder.chain, box, others, now, job)) == max(1, min(2, room))
+    assert len(take_shares(builder.chain, box, others, update)) == max(1, min(8, room))
     with pytest.raises(RoundOver):
-        take_shares(builder.chain, box, [], now - 1, job)
+        take_shares(builder.chain, box, [], replace(update, round=now - 1))
+
+
+def test_large_payload_waits_for_the_shares_that_may_declare_it(builder: ChainBuilder) -> None:
+    job = open_market(builder)
+    now = round_at(job, builder.height + 1, REGTEST)
+    large = KeptUpdate(ALICE.public, job, now, bytes(32), bytes(most_committed(1, REGTEST) + 1))
+    box = ShareBox()
+    box.add(find_share(builder))
+    assert take_shares(builder.chain, box, [], large) == ()
+    box.add(find_share(builder, start=1000))
+    assert len(take_shares(builder.chain, box, [], large)) == 2
 
 
 def test_update_is_due_in_its_window_and_ended_a_round_after_its_settlement(builder: ChainBuilder) -> None:
@@ -189,12 +203,12 @@ def test_market_only_job_is_planned_for_from_its_first_round_on(builder: ChainBu
     plan = choose_plan(builder.chain, never)
     assert plan is not None
     assert (plan.job_id, plan.previous) == (job, b"")
-    made = make_update(builder, job, ALICE)
     box = ShareBox()
     share = find_share(builder)
     box.add(share)
     builder.mine(miner=BOB)
-    assert take_shares(builder.chain, box, (), made.round, job) == (share.encode(),)
+    update = KeptUpdate(ALICE.public, job, round_at(job, builder.height + 1, REGTEST), bytes(32), bytes(100))
+    assert take_shares(builder.chain, box, (), update) == (share.encode(),)
 
 
 def test_plan_for_a_continued_job_starts_with_its_parents_momentum(builder: ChainBuilder) -> None:
