@@ -47,7 +47,7 @@ def _tell_parent(story: Story, chain: Chain, job_id: bytes) -> None:
         return
     story.say(
         f"It continues {name_job(chain, spec.parent)} at version {parent.version}, the last: its weights, their last "
-        "steps as momentum, and its provenance.",
+        "steps and payloads, which nobody is paid for again, and its provenance.",
         parent=spec.parent.hex(),
         parent_version=parent.version,
         parent_weights=cid_text(spec.parent_weights),

@@ -32,7 +32,7 @@ class Stale(Attack):
 
 
 class HeadStart(Attack):
-    """Trains from where a quarter of the momentum will take the weights, which settlements try before any update."""
+    """Trains from a quarter of the way that the last four steps went, once more: a guess at where others will lead."""
 
     name = "start from the momentum"
     bar = None

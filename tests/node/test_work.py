@@ -43,4 +43,4 @@ def test_refusal_of_an_accepted_job_is_our_own_fault() -> None:
     with pytest.raises(LedgerError, match="data_size"):
         verifier.run(replace(task, spec=WRONG))
     with pytest.raises(LedgerError, match="data_size"):
-        verifier.settle(SettleTask(WRONG, PROBLEM.weights, b"", (delta,), (), (SEED, SEED, SEED)))
+        verifier.settle(SettleTask(WRONG, PROBLEM.weights, (), (delta,), (), (), (SEED, SEED, SEED)))

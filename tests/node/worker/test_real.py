@@ -111,7 +111,7 @@ def make_settle_task(worker: RealWorker, spec: JobSpec, weights: bytes, runs: li
     updates = tuple(RevealedUpdate(worker.blobs.put(p), len(p), 1 + i) for i, p in enumerate(payloads))
     seeds = [tagged_hash("test", b"sample" + bytes([i])) for i in range(3)]
     deltas = tuple(run.delta for run in runs[:-1])
-    return SettleTask(spec, weights, b"", deltas, updates, (seeds[0], seeds[1], seeds[2]))
+    return SettleTask(spec, weights, (weights,), deltas, updates, updates[:1], (seeds[0], seeds[1], seeds[2]))
 
 
 def test_refused_spec_and_missing_data_come_back_as_what_they_are(worker: RealWorker, spec: JobSpec) -> None:
