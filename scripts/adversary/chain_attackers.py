@@ -177,6 +177,8 @@ class Grinder(Player):
         """What its update of the round before is paid if this hash draws the samples, units."""
         world, state = self.world, Overlay(self.world.chain.state)
         number, height = world.round - 1, end_of_round(world.chain, world.job_id)
+        if number < 0:  # the job has just come
+            return 0
         payloads = {u.commitment: u.payload_cid for p in world.players for u in p.kept}  # type: ignore[attr-defined]
         there = state.get_commitments(world.job_id, number)
         known = tuple(replace(c, payload=payloads.get(c.commitment, b"")) for c in there)
