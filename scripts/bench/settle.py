@@ -232,7 +232,8 @@ def make_verification(subject: Subject, payload: bytes, tickets: Sequence[bytes]
 
 def make_settlement(subject: Subject, tickets: Sequence[bytes], payloads: Sequence[bytes]) -> Work:
     updates = []
-    for payload in payloads:
+    last = encode_payload(np.frombuffer(tickets[-1], "<i8"), KEPT, BITS)  # known from the round before
+    for payload in (*payloads, last):
         subject.blobs[compute_cid(payload)] = payload
         updates.append(Update(compute_cid(payload), len(payload), 1))
     weights = subject.weights.astype("<i8").tobytes()
@@ -247,8 +248,8 @@ def make_settlement(subject: Subject, tickets: Sequence[bytes], payloads: Sequen
         tickets,
         (subject.seed,) * 3,
         earlier,
-        updates,
-        updates[:1],
+        updates[:-1],
+        updates[-1:],
     )
 
 
