@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from chain_players import Measure
 from chain_trial import CASES, Case, ChainTrial
+from summary import BROKEN, HELD, NOISE, RESAMPLES, lay_out
 
-RESAMPLES = 4000
-HELD, NOISE, BROKEN = "held", "within noise", "BROKEN"
 HEAD = (
     "attack, part of all power",
     "compared",
@@ -143,12 +142,4 @@ def make_cells(row: ChainRow) -> tuple[str, ...]:
 
 def make_chain_table(rows: Sequence[ChainRow], markdown: bool) -> list[str]:
     """The lines of a table."""
-    cells = [HEAD, *(make_cells(row) for row in rows)]
-    if markdown:
-        lines = [f"| {' | '.join(row)} |" for row in cells]
-        return [lines[0], "|" + "---|" * len(HEAD), *lines[1:]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(HEAD))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
+    return lay_out([HEAD, *(make_cells(row) for row in rows)], markdown)

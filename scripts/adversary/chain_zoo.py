@@ -20,12 +20,13 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))  # scripts are no package
 
-from chain_summary import BROKEN, HELD, make_chain_table, read_chain_row, summarise_chains
+from chain_summary import make_chain_table, read_chain_row, summarise_chains
 from chain_trial import CASES, Case, ChainTrial, play_chain
 from figures import describe_machine
 from forgery import measure_forgeries
 from limits import list_limits
 from shortcuts import BAR, Shortcut, describe_costs, list_break_even, measure_costs, measure_shortcuts
+from summary import BROKEN, HELD
 from zoo import dump
 
 from ledger.params import LOCAL, MAINNET

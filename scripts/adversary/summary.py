@@ -149,11 +149,16 @@ def describe_measured(trials: Sequence[Trial], clean: Sequence[Trial]) -> str:
 
 def make_table(rows: Sequence[Row], markdown: bool) -> list[str]:
     """The lines of a table."""
-    cells = [HEAD, *(make_cells(row) for row in rows)]
+    return lay_out([HEAD, *(make_cells(row) for row in rows)], markdown)
+
+
+def lay_out(cells: Sequence[Sequence[str]], markdown: bool) -> list[str]:
+    """The lines of a table of cells, the head first."""
+    columns = len(cells[0])
     if markdown:
         lines = [f"| {' | '.join(row)} |" for row in cells]
-        return [lines[0], "|" + "---|" * len(HEAD), *lines[1:]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(HEAD))]
+        return [lines[0], "|" + "---|" * columns, *lines[1:]]
+    widths = [max(len(row[i]) for row in cells) for i in range(columns)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
