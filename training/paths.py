@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -24,9 +24,6 @@ from training.objectives.base import (
     split_weights,
 )
 from training.splits import Shorts, Split
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 PORTABLE_SAMPLES = 64  # at a time, when losses are summed
 
@@ -73,7 +70,7 @@ class PortablePath:
         end = dithered.to(torch.float64)
         rates = scale_rates(objective, ticket.rates)
         for stream in ticket.noise_streams:
-            noisy = Batch(_add_noise(batch.inputs, stream), batch.targets, batch.keys)
+            noisy = _add_noise(batch, stream)
             tensors = split_weights(objective, end)
             gradients = objective.compute_gradients([make_product_weights(n) for n in tensors], noisy, trace)
             steps = [
@@ -106,9 +103,13 @@ class PortablePath:
         return np.concatenate(scores).astype(np.int64)
 
 
-def _add_noise(inputs: Tensor, stream: int) -> Tensor:
-    noise = torch.from_numpy(make_noise(stream, inputs.numel())).view(inputs.shape)
-    return saturate(inputs + noise.to(torch.float64), DATA.p)
+def _add_noise(batch: Batch, stream: int) -> Batch:
+    """Fresh noise of one step: on the inputs, then on the keys. Both are in data units."""
+    count = batch.inputs.numel()
+    noise = torch.from_numpy(make_noise(stream, count + batch.keys.numel())).to(torch.float64)
+    inputs = saturate(batch.inputs + noise[:count].view(batch.inputs.shape), DATA.p)
+    keys = saturate(batch.keys + noise[count:].view(batch.keys.shape), DATA.p)
+    return Batch(inputs, batch.targets, keys)
 
 
 def _chunk(indices: Integers, size: int) -> Iterator[Integers]:

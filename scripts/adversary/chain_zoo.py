@@ -139,13 +139,10 @@ def measure_rest() -> dict[str, list[str]]:
 def describe_shortcut(found: Shortcut) -> str:
     """A line with its verdict: no faster than the bar, and no net gain by blocks of the own job on mainnet."""
     held = found.speed_up <= BAR and found.net(MAINNET) < 0
-    how = (
-        "the owner's own kernel, digests equal" if found.exact else "at most, products with noise for nothing"
-    )
     even = list_break_even()[MAINNET.name]
     return (
         f"{found.name} ({found.work:.2f} units of work): {found.engine_ms:.2f} ms, owner {found.owner_ms:.2f} ms:"
-        f" {found.speed_up:.1f} times as fast ({how}); bar {BAR}, break-even on mainnet {even:.2f};"
+        f" {found.speed_up:.1f} times as fast at most; bar {BAR}, break-even on mainnet {even:.2f};"
         f" nets {found.net(LOCAL):+.2f} coinbases a drawn height locally, {found.net(MAINNET):+.2f} on mainnet:"
         f" {HELD if held else BROKEN}"
     )

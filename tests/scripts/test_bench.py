@@ -38,6 +38,7 @@ def check_shape(value: dict[str, Any], name: str) -> None:
     [
         "exact",
         "ticket",
+        "work",
         "settle",
         "proof",
         pytest.param("sync", marks=[pytest.mark.slow, pytest.mark.integration]),

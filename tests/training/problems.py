@@ -112,6 +112,9 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
         input_bits=16,
         weights="saturated",
     ),
+    "softmax wide rows": lambda: make_problem(
+        "softmax_regression", (3, 130, 192, 1), shard=9, rates=((1, 7),)
+    ),
     "softmax block and a bit": lambda: make_problem(
         "softmax_regression", (3, 2, 1, 1), shard=130, rates=((1, 9),), train=150
     ),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.training.problems import PROBLEMS, SEED, Problem, make_problem, saturate_weights
 from tests.vectors.build_exact import build_updates
+from training import paths
 from training.engine import Engine
 from training.exact.grids import MASTER, make_product_weights
 from training.exact.trace import Trace
@@ -77,6 +78,20 @@ def compare_paths(problem: Problem) -> None:
     assert run == portable.run(problem.task, problem.weights, SEED)
     full = saturate_weights(problem.weights)
     assert fused.run(problem.task, full, SEED) == portable.run(problem.task, full, SEED)
+
+
+def test_keys_get_noise_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were keys without noise, products with columns of zeros would leave a trace that the job's owner knows."""
+    problem = PROBLEMS["softmax keys rows"]()
+    engine = problem.make_engine("portable")
+    honest = engine.run(problem.task, problem.weights, SEED)
+
+    def spare_keys(batch: Batch, stream: int) -> Batch:
+        return Batch(add_noise(batch, stream).inputs, batch.targets, batch.keys)
+
+    add_noise = paths._add_noise
+    monkeypatch.setattr(paths, "_add_noise", spare_keys)
+    assert engine.run(problem.task, problem.weights, SEED).digest != honest.digest
 
 
 def test_fused_heartbeat_is_the_portable_heartbeat() -> None:

@@ -72,7 +72,7 @@ def make_dither(stream: int, count: int) -> Integers:
 
 
 def make_noise(stream: int, count: int) -> Integers:
-    """Data units added to the inputs of one step."""
+    """Data units added to the inputs and keys of one step."""
     return make_nibbles(stream, count) - 8
 
 

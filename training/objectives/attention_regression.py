@@ -20,6 +20,7 @@ from training.objectives.base import (
     Batch,
     Integers,
     Outcome,
+    PassSizes,
     Ticket,
     check_param_count,
     check_range,
@@ -103,6 +104,10 @@ class AttentionRegression:
     def count_forward(self, samples: int) -> int:
         d, c, tokens = self.features, self.outputs, self.tokens
         return samples * tokens * (d * d + 2 * d * tokens + d * c)
+
+    def measure_pass(self, shard: int) -> PassSizes:
+        rows = shard * self.tokens
+        return PassSizes(rows * self.features, rows, rows * self.tokens)
 
     def make_batch(self, split: Split, indices: Integers) -> Batch:
         inputs = self.expand(make_float(split.inputs[indices]))

@@ -29,9 +29,12 @@ LOSS_CAP = 1 << 50  # units of 2^-40
 LOSS_F = 40
 MAX_FUSED_SAMPLES = 1 << 12  # LOSS_CAP times this fits int64
 MAX_SHARD = 4096
-ENTRY_WORK = (
-    32  # multiply-adds that tracing and rounding an entry takes as long as, measured with the kernels
-)
+# What the kernels do beside products, in multiply-adds that take as long (scripts/bench/work.py)
+TRACED_WORK = 32  # an entry: its trace, rescaling and rounding
+NOISY_WORK = 64  # an entry: its noise, loading and saturation
+PARAMETER_WORK = 64  # rounding, stepping, dither, memory
+EXPONENTIAL_WORK = 64  # an entry of a softmax, its residual or derivative with it
+ROW_WORK = 512  # a row of a softmax: loops that start, a maximum and a sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,15 @@ class Batch:
     inputs: Tensor
     targets: Tensor
     keys: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PassSizes:
+    """What one pass over a shard handles beside products: entries that get noise, rows of softmaxes, their entries."""
+
+    noisy: int
+    rows: int
+    exponentials: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +95,9 @@ class Objective(Protocol):
 
     def count_forward(self, samples: int) -> int:
         """Multiply-adds of one loss evaluation."""
+
+    def measure_pass(self, shard: int) -> PassSizes:
+        """What a pass over `shard` samples handles beside its products."""
 
     @property
     def gradient_fs(self) -> tuple[int, ...]:
@@ -134,10 +149,14 @@ def split_weights(objective: Objective, flat: Tensor) -> list[Tensor]:
 
 
 def compute_work(objective: Objective, steps: int, shard: int) -> int:
-    """Declared work of a run: multiply-adds of its products, and ENTRY_WORK for every traced entry."""
+    """Declared work of a run (section 7): multiply-adds of its products, and what else takes time as such."""
+    sizes = objective.measure_pass(shard)
     products = objective.list_products(shard)
-    step = sum(product.multiply_adds + ENTRY_WORK * product.entries for product in products)
-    return steps * step + 2 * objective.count_forward(shard)
+    step = sum(product.multiply_adds + TRACED_WORK * product.entries for product in products)
+    step += NOISY_WORK * sizes.noisy
+    each = PARAMETER_WORK * count_parameters(objective)
+    each += EXPONENTIAL_WORK * sizes.exponentials + ROW_WORK * sizes.rows
+    return steps * step + 2 * objective.count_forward(shard) + (steps + 2) * each
 
 
 def scale_rates(objective: Objective, rates: Sequence[tuple[int, int]]) -> Floats:

@@ -19,6 +19,7 @@ from training.objectives.base import (
     Batch,
     Integers,
     Outcome,
+    PassSizes,
     Ticket,
     check_param_count,
     check_range,
@@ -95,6 +96,10 @@ class SoftmaxRegression:
 
     def count_forward(self, samples: int) -> int:
         return samples * (self.inputs * self.width + self.key_features * self.outputs)
+
+    def measure_pass(self, shard: int) -> PassSizes:
+        noisy = shard * self.inputs + self.outputs * self.key_features
+        return PassSizes(noisy, shard, shard * self.outputs)
 
     def make_batch(self, split: Split, indices: Integers) -> Batch:
         if self.indexed:

@@ -23,7 +23,7 @@ from training.exact.fused.elements import (
     sum_squares,
     transpose,
 )
-from training.exact.fused.tile import LANES, multiply
+from training.exact.fused.tile import multiply, pad
 from training.exact.grids import DATA, MASTER, WEIGHT
 
 BLOCK_ROWS = 64  # rows of a block: one buffer of 64 x 256 float64 is 128 KiB, the usual 64 x 64 is 32 KiB
@@ -45,9 +45,8 @@ Buffers = namedtuple("Buffers", "noise a at q p s c v g u")
 @kernel
 def make_shape(tokens, width, outputs, positional, indexed):
     d = tokens * width if positional else width
-    pad = LANES - 1
-    dp, cp, lp = (d + pad) // LANES * LANES, (outputs + pad) // LANES * LANES, (tokens + pad) // LANES * LANES
-    return Shape(tokens, width, positional, indexed, d, outputs, dp, cp, lp, max(1, BLOCK_ROWS // tokens))
+    block = max(1, BLOCK_ROWS // tokens)
+    return Shape(tokens, width, positional, indexed, d, outputs, pad(d), pad(outputs), pad(tokens), block)
 
 
 @kernel

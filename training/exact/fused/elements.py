@@ -26,6 +26,7 @@ ATTENTION_ONE = 2.0**ATTENTION_F
 INTEGER_ANCHOR = 1.5 * 2.0**52
 ANCHOR_BITS = np.uint64(np.array(INTEGER_ANCHOR).view(np.uint64)[()])
 LOSS_CAP = np.int64(1 << 50)
+TRANSPOSED_COLS = 8  # at a time: as many lines of y stay in the cache until they are full
 
 
 # Any: numba hands typing and code generation contexts that have no published types.
@@ -98,7 +99,7 @@ def exp(x):
 
 @kernel
 def softmax(x, rows, cols, stride, step):
-    """Softmax of every row in place; entries are integers in units of `step`."""
+    """Softmax of every row in place; entries are integers in units of `step`. What lies between the rows is lost."""
     for r in range(rows):
         first = r * stride
         highest = x[first]
@@ -106,8 +107,8 @@ def softmax(x, rows, cols, stride, step):
             highest = max(highest, x[j])
         for j in range(first, first + cols):
             x[j] = (x[j] - highest) * step
-    if cols == stride:
-        for j in range(rows * cols):
+    if 2 * cols > stride:  # one long loop, padding and all, is faster than many with a remainder each
+        for j in range(rows * stride):
             x[j] = np.rint(exp(x[j]) * TERM_ONE)
     else:
         for r in range(rows):
@@ -150,9 +151,11 @@ def sum_squares(x, rows, cols, stride, start):
 @kernel
 def transpose(x, x0, x_stride, y, y0, y_stride, rows, cols):
     """y[y0 + j * y_stride + i] = x[x0 + i * x_stride + j]."""
-    for i in range(rows):
-        for j in range(cols):
-            y[y0 + j * y_stride + i] = x[x0 + i * x_stride + j]
+    for first in range(0, cols, TRANSPOSED_COLS):
+        last = min(first + TRANSPOSED_COLS, cols)
+        for i in range(rows):
+            for j in range(first, last):
+                y[y0 + j * y_stride + i] = x[x0 + i * x_stride + j]
 
 
 @kernel

@@ -23,7 +23,7 @@ from training.exact.fused.elements import (
     sum_squares,
     transpose,
 )
-from training.exact.fused.tile import LANES, multiply
+from training.exact.fused.tile import multiply, pad
 from training.exact.grids import DATA, MASTER, WEIGHT
 
 BLOCK_ROWS = 64
@@ -36,17 +36,15 @@ P18, P20, P22, P24 = (float(2**p - 1) for p in (18, 20, 22, 24))
 
 # w: columns of the weights; dp, cp, wp: padded
 Shape = namedtuple("Shape", "d c w keyed indexed dp cp wp")
-Data = namedtuple("Data", "inputs rows labels")
+Data = namedtuple("Data", "inputs rows labels keys")
 Weights = namedtuple("Weights", "x keys keys_t")
 Buffers = namedtuple("Buffers", "noise a q p g u")
 
 
 @kernel
 def make_shape(inputs, outputs, key_features, indexed):
-    pad = LANES - 1
     w = key_features if key_features else outputs
-    dp, cp, wp = (inputs + pad) // LANES * LANES, (outputs + pad) // LANES * LANES, (w + pad) // LANES * LANES
-    return Shape(inputs, outputs, w, key_features > 0, indexed, dp, cp, wp)
+    return Shape(inputs, outputs, w, key_features > 0, indexed, pad(inputs), pad(outputs), pad(w))
 
 
 @kernel
@@ -62,15 +60,25 @@ def make_buffers(sh):
 
 
 @kernel
-def make_weights(sh, keys):
-    """Room for the weights, and the keys as rows [c, e] and as columns."""
-    rows, columns = np.zeros(sh.c * sh.wp), np.zeros(sh.w * sh.cp)
+def make_weights(sh):
+    """Room for the weights, and for the keys as rows [c, e] and as columns."""
     if sh.keyed:
-        for i in range(sh.c):
-            for j in range(sh.w):
-                rows[i * sh.wp + j] = np.float64(keys[i, j])
-        transpose(rows, 0, sh.wp, columns, 0, sh.cp, sh.c, sh.w)
-    return Weights(np.zeros(sh.d * sh.wp), rows, columns)
+        return Weights(np.zeros(sh.d * sh.wp), np.zeros(sh.c * sh.wp), np.zeros(sh.w * sh.cp))
+    return Weights(np.zeros(sh.d * sh.wp), np.zeros(0), np.zeros(0))
+
+
+@kernel
+def load_keys(sh, w, keys, noisy, noise_stream, first):
+    """Fill the keys, with the noise of a step that starts at entry `first` of its stream."""
+    if not sh.keyed:
+        return
+    noise = np.zeros(sh.w + 32)
+    for i in range(sh.c):
+        start = fill_noise(noise, noise_stream, first + i * sh.w, sh.w) if noisy else 0
+        for j in range(sh.w):
+            value = noise[start + j] + np.float64(keys[i, j])
+            w.keys[i * sh.wp + j] = min(max(value, -DATA_LIMIT_F), DATA_LIMIT_F)
+    transpose(w.keys, 0, sh.wp, w.keys_t, 0, sh.cp, sh.c, sh.w)
 
 
 @kernel
@@ -171,6 +179,7 @@ def count_step(sh, samples):
 def take_step(sh, b, w, data, indices, master, rates, counted, noise_stream):
     """One exact local step on the whole shard, in place; returns its trace."""
     load_weights(sh, w, master)
+    load_keys(sh, w, data.keys, True, noise_stream, indices.size * sh.d)
     gx = np.zeros(sh.d * sh.wp)
     sizes = count_step(sh, indices.size)
     total = np.uint64(0)
@@ -193,9 +202,10 @@ def run_ticket(params, inputs, rows, labels, keys, indices, weights, rates, dith
     params [d, c, e, indexed] i64; rates [1, 2] f64 of (mantissa, power of two); streams u64.
     """
     sh = make_shape(params[0], params[1], params[2], params[3] != 0)
-    data = Data(inputs, rows, labels)
-    b, w = make_buffers(sh), make_weights(sh, keys)
+    data = Data(inputs, rows, labels, keys)
+    b, w = make_buffers(sh), make_weights(sh)
     load_weights(sh, w, weights)
+    load_keys(sh, w, keys, False, np.uint64(0), 0)
     before = compute_loss(sh, b, w, data, indices)
     start = dither_weights(weights, dither_stream, MASTER_LIMIT)
     master = start.copy()
@@ -207,6 +217,7 @@ def run_ticket(params, inputs, rows, labels, keys, indices, weights, rates, dith
     for i in range(delta.size):
         master[i] = min(max(weights[i] + delta[i], -MASTER_LIMIT), MASTER_LIMIT)
     load_weights(sh, w, master)
+    load_keys(sh, w, keys, False, np.uint64(0), 0)
     return trace, before, compute_loss(sh, b, w, data, indices), delta
 
 
@@ -214,18 +225,20 @@ def run_ticket(params, inputs, rows, labels, keys, indices, weights, rates, dith
 def sum_losses(params, inputs, rows, labels, keys, indices, weights):
     """The sum of exact losses of at most 2^12 samples."""
     sh = make_shape(params[0], params[1], params[2], params[3] != 0)
-    b, w = make_buffers(sh), make_weights(sh, keys)
+    b, w = make_buffers(sh), make_weights(sh)
     load_weights(sh, w, weights)
-    return compute_loss(sh, b, w, Data(inputs, rows, labels), indices)
+    load_keys(sh, w, keys, False, np.uint64(0), 0)
+    return compute_loss(sh, b, w, Data(inputs, rows, labels, keys), indices)
 
 
 @kernel
 def compute_outputs(params, inputs, rows, labels, keys, indices, weights):
     """P of some samples as int64 [n, c] on step 2^-20."""
     sh = make_shape(params[0], params[1], params[2], params[3] != 0)
-    b, w = make_buffers(sh), make_weights(sh, keys)
+    b, w = make_buffers(sh), make_weights(sh)
     load_weights(sh, w, weights)
-    data, counts = Data(inputs, rows, labels), np.zeros(4, np.int64)
+    load_keys(sh, w, keys, False, np.uint64(0), 0)
+    data, counts = Data(inputs, rows, labels, keys), np.zeros(4, np.int64)
     out = np.empty((indices.size, sh.c), np.int64)
     for first in range(0, indices.size, BLOCK_ROWS):
         n = min(BLOCK_ROWS, indices.size - first)

@@ -99,6 +99,16 @@ tile_1 = make_tile(1)
 
 
 @kernel
+def pad(count):
+    """Entries from a row to the next for rows of `count`: whole LANES, and no multiple of 512 bytes for long rows: a
+    column of such a matrix would share a few lines of the first-level cache."""
+    padded = (count + LANES - 1) // LANES * LANES
+    if padded >= 128 and padded % 64 == 0:
+        padded += LANES
+    return padded
+
+
+@kernel
 def multiply(c, c0, ldc, a, a0, row_step, term_step, b, b0, ldb, rows, cols, terms, add):
     """c (+)= a @ b over flat buffers; `cols` is a multiple of LANES, `a` may be read transposed by its two steps.
 
