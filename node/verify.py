@@ -1,4 +1,4 @@
-"""Replay an exported chain from genesis: `python -m node.verify FILE [--path fused|portable]`.
+"""Replay an exported chain from genesis: `python -m node.verify FILE [--path fused|portable] [--stories FILE]`.
 
 Trusts nothing of the file: every block goes through a fresh chain, every training run is done again. Prints JSON
 lines; the last one is the verdict. Needs no node, no network and no event loop. Source: docs/api.md.
@@ -12,11 +12,12 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from ledger.blobs import BlobStore
 from ledger.blocks import HEARTBEAT, Header
@@ -33,12 +34,13 @@ from ledger.state import Overlay, check_supply
 from ledger.storage import open_storage
 from ledger.work import JobFacts, Settled, SettleTask, TicketRun, TicketTask, WorkRefused, WorkVerifier
 from node.exits import Exit
-from node.explain.explain import NotOnChain, explain
+from node.explain.explain import NotOnChain, explain, tell_all
 from node.threads import use_one_thread
 
 PROGRESS_S = 0.5
 PATHS = ("fused", "portable")
 
+Tell = Callable[[Chain], dict[str, Any]]  # Any: values of JSON; more for the verdict, from the replayed chain
 Report = Callable[[dict[str, Any]], None]  # Any: values of one JSON line
 MakeVerifier = Callable[[BlobStore], WorkVerifier]
 
@@ -48,10 +50,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--path", choices=PATHS, default=PATHS[0])
     parser.add_argument("--explain", default="", metavar="ID", help="Also tell the story of one thing.")
+    parser.add_argument(
+        "--stories", type=Path, metavar="FILE", help="Write the story of everything, a JSON line each."
+    )
     options = parser.parse_args(arguments)
     use_one_thread()
     make = partial(_make_verifier, path=options.path)
-    return verify_file(options.file, make, print_line, options.explain)
+    tell = partial(tell_one, name=options.explain) if options.explain else None
+    if options.stories is None:
+        return verify_file(options.file, make, print_line, tell)
+    try:
+        with options.stories.open("w") as file:
+            return verify_file(options.file, make, print_line, partial(write_stories, file=file))
+    except OSError as error:
+        print_line({"verified": False, "height": 0, "error": f"{options.stories}: {error.strerror or error}"})
+        return Exit.BAD_FILE
 
 
 def print_line(line: dict[str, Any]) -> None:  # Any: values of one JSON line
@@ -72,10 +85,30 @@ def open_engine(load_blob: Callable[[bytes], bytes], path: str) -> WorkVerifier:
     return EngineVerifier(Engine(load_blob, "portable" if path == "portable" else "fused"))
 
 
-def verify_file(path: Path, make_verifier: MakeVerifier, report: Report, explain_id: str = "") -> int:
+def tell_one(chain: Chain, name: str) -> dict[str, Any]:  # Any: values of JSON
+    """Return the `story` of something on the chain, or `not_found`."""
+    try:
+        return {"story": explain(chain, name).to_json()}
+    except NotOnChain as error:
+        return {"not_found": str(error)}
+
+
+def write_stories(chain: Chain, file: TextIO) -> dict[str, Any]:  # Any: values of JSON
+    """Write everything's story; return how many `stories` there are of each kind and verdict.
+
+    The same chain gives the same bytes on every machine: to compare two verifications, compare their files.
+    """
+    counted: Counter[str] = Counter()
+    for story in tell_all(chain):
+        file.write(json.dumps(story.to_json()) + "\n")
+        counted[f"{story.kind} {story.verdict}"] += 1
+    return {"stories": dict(sorted(counted.items()))}
+
+
+def verify_file(path: Path, make_verifier: MakeVerifier, report: Report, tell: Tell | None = None) -> int:
     """Replay a chain file, reporting lines; return the exit code. Nothing of the replay stays on the disk.
 
-    The verdict holds the `story` of what `explain_id` names, or `not_found`.
+    The verdict has what `tell` adds, which sees the replayed chain.
     """
     replay: Replay | None = None
     try:
@@ -83,7 +116,7 @@ def verify_file(path: Path, make_verifier: MakeVerifier, report: Report, explain
             replay = Replay(file, Path(folder), make_verifier, report)
             try:
                 verdict = replay.run()
-                report(verdict | replay.tell(explain_id) if explain_id else verdict)
+                report(verdict | tell(replay.chain) if tell else verdict)
             finally:
                 replay.close()
     except OSError as error:
@@ -107,7 +140,7 @@ class BlockRefused(Exception):
 
 
 class Replay:
-    """A chain file on its way through a fresh chain. `height` is that of the block being checked."""
+    """A chain file on its way through a fresh `chain`. `height` is that of the block being checked."""
 
     def __init__(self, file: BinaryIO, folder: Path, make_verifier: MakeVerifier, report: Report) -> None:
         self.height = 0
@@ -120,7 +153,7 @@ class Replay:
         self._blobs = BlobStore(folder / "blobs")
         self._verifier = CountingVerifier(make_verifier(self._blobs))
         self._storage = open_storage(folder / "chain.sqlite", durable=False)
-        self._chain = Chain(self._storage, self._blobs, self._source.genesis, self._verifier)
+        self.chain = Chain(self._storage, self._blobs, self._source.genesis, self._verifier)
         self._runs = 0
 
     def close(self) -> None:
@@ -135,7 +168,7 @@ class Replay:
             except (LedgerError, WorkRefused, _training_error()) as error:
                 raise BlockRefused(str(error)) from error
             self._report_progress()
-        chain = self._chain
+        chain = self.chain
         try:
             check_supply(chain.state.entries().items())
         except InvalidBlock as error:
@@ -152,15 +185,8 @@ class Replay:
             "weights": {job_id.hex(): cid_text(record.weights) for job_id, record in sorted(jobs.items())},
         }
 
-    def tell(self, name: str) -> dict[str, Any]:  # Any: values of one JSON line
-        """Return the story of something on the replayed chain."""
-        try:
-            return {"story": explain(self._chain, name).to_json()}
-        except NotOnChain as error:
-            return {"not_found": str(error)}
-
     def _add(self, filed: FiledBlock) -> None:
-        chain, header = self._chain, filed.block.header
+        chain, header = self.chain, filed.block.header
         for blob in filed.blobs:
             self._blobs.put(blob)
         drawn = draw_job(Overlay(chain.state), chain.head.hash, chain.head.height + 1, chain.params)
@@ -174,10 +200,10 @@ class Replay:
         job_id = header.work.job_id
         if job_id == HEARTBEAT:
             work = self._verifier.heartbeat_work
-            return threshold(header.work.target, work, drawn is not None, self._chain.params)
-        record = Overlay(self._chain.state).get_job(job_id)
+            return threshold(header.work.target, work, drawn is not None, self.chain.params)
+        record = Overlay(self.chain.state).get_job(job_id)
         assert record is not None  # the block was accepted; jobs are never removed
-        return threshold(header.work.target, record.work, False, self._chain.params)
+        return threshold(header.work.target, record.work, False, self.chain.params)
 
     def _report_progress(self) -> None:
         now_s = time.monotonic()

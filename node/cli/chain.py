@@ -149,28 +149,34 @@ def export_chain(client: NodeClient, file: Path) -> int:
 @chain.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--path", type=click.Choice(["fused", "portable"]), default="fused", show_default=True)
+@click.option(
+    "--stories",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="Write the verdict on everything to this file, and why: a JSON line for every block, ticket, transaction, "
+    "update, share and job.",
+)
 @node_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value and nothing else.")
-def verify(file: Path | None, path: str, node: str | None, as_json: bool) -> int:
+def verify(file: Path | None, path: str, stories: Path | None, node: str | None, as_json: bool) -> int:
     """Replay a chain from genesis in a process of its own, trusting no node: every block, every training run.
 
     FILE is what export wrote; without it the chain is fetched from the node first. --path picks the arithmetic's
-    implementation; both must give the same bits.
+    implementation; both must give the same bits, and the same --stories.
     """
     if file is not None:
-        return verify_file(file, path, as_json)
+        return verify_file(file, path, stories, as_json)
     with tempfile.TemporaryDirectory(prefix="gradientcoin-") as folder:
         target = Path(folder, "chain")
         client = connect(node)
         size_bytes = export_chain(client, target)
         warn(f"fetched {size_bytes:,} bytes from {client.address.url}")
-        return verify_file(target, path, as_json)
+        return verify_file(target, path, stories, as_json)
 
 
-def verify_file(file: Path, path: str, as_json: bool) -> int:
+def verify_file(file: Path, path: str, stories: Path | None, as_json: bool) -> int:
     check_chain_file(file)
     with show_progress("replaying") as progress:
-        verdict = run_verifier(file, progress, path)
+        verdict = run_verifier(file, progress, path, stories=stories)
     if as_json:
         print_json(verdict.answer)
     else:

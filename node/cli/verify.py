@@ -39,12 +39,16 @@ class Verdict:
         return self.exit_code == Exit.DONE and self.answer.get("verified") is True
 
 
-def run_verifier(file: Path, progress: Progress, path: str = "fused", explain: str = "") -> Verdict:
+def run_verifier(
+    file: Path, progress: Progress, path: str = "fused", explain: str = "", stories: Path | None = None
+) -> Verdict:
     """Replay a chain file in a fresh process; it ends with us, whatever happens here.
 
-    With the id of something to `explain`, the answer has its `story`, or `not_found`.
+    With the id of something to `explain`, the answer has its `story`, or `not_found`; with a file for `stories`, it has
+    how many were written there.
     """
     more = ["--explain", explain] if explain else []
+    more += ["--stories", str(stories)] if stories else []
     return run_module("node.verify", [str(file), "--path", path, *more], progress)
 
 
@@ -153,5 +157,6 @@ def print_verdict(verdict: Verdict) -> None:
                 (f"job {job_id[:10]}", f"weights {shorten_cid(cid)}")
                 for job_id, cid in answer["weights"].items()
             ),
+            *(("stories", f"{number:,} {kind}") for kind, number in answer.get("stories", {}).items()),
         ]
     )

@@ -51,6 +51,19 @@ def explain(chain: Chain, name: str) -> Story:
     )
 
 
+def tell_all(chain: Chain) -> Iterator[Story]:
+    """Tell everything the main chain holds, from genesis on: every block, its ticket, transactions, their updates and
+    shares; last the jobs, in the order of their ids. For a chain that nobody else uses meanwhile: it takes its time."""
+    for height in range(1, chain.head.height + 1):
+        block_hash = chain.get_main_hash(height)
+        block = chain.get_block(block_hash) if block_hash else None
+        assert block is not None  # the main chain's bodies are kept
+        for _, tell in _list_ids(chain, block):
+            yield tell()
+    for key in sorted(key for key in chain.state.entries() if key[0] == JOB):
+        yield explain_job(chain, key[1:])
+
+
 def _explain_height(chain: Chain, height: int) -> Story:
     block_hash = chain.get_main_hash(height)
     block = chain.get_block(block_hash) if block_hash and height else None

@@ -1,9 +1,11 @@
 """The verifier believes nothing of a file: honest chains pass, with the node's own numbers, and altered ones do not."""
 
 import dataclasses
+import io
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from ledger.template import assemble_block, build_template
 from ledger.work import TicketTask
 from node.exits import Exit
 from node.explain.explain import explain
-from node.verify import main, verify_file
+from node.verify import main, tell_one, verify_file, write_stories
 from tests.ledger.chain_builder import ChainBuilder
 from tests.ledger.test_chainfile import write_chain
 from tests.ledger.toy_work import ToyWork
@@ -64,11 +66,33 @@ def test_verifier_tells_a_story_of_its_own_replay(builder: ChainBuilder, tmp_pat
     path, lines = tmp_path / "chain", list[dict[str, Any]]()
     path.write_bytes(write_chain(builder.chain))
     (job_id,) = builder.chain.state.active_jobs
-    assert verify_file(path, ToyWork, lines.append, job_id.hex()) == Exit.DONE
+    assert verify_file(path, ToyWork, lines.append, partial(tell_one, name=job_id.hex())) == Exit.DONE
     assert lines[-1]["verified"] is True
     assert lines[-1]["story"] == explain(builder.chain, job_id.hex()).to_json()
-    assert verify_file(path, ToyWork, lines.append, "ff" * 32) == Exit.DONE
+    assert verify_file(path, ToyWork, lines.append, partial(tell_one, name="ff" * 32)) == Exit.DONE
     assert "nothing on the chain" in lines[-1]["not_found"]
+
+
+def test_verifier_tells_the_stories_of_everything(builder: ChainBuilder, tmp_path: Path) -> None:
+    path, lines, stories = tmp_path / "chain", list[dict[str, Any]](), io.StringIO()
+    path.write_bytes(write_chain(builder.chain))
+    assert verify_file(path, ToyWork, lines.append, partial(write_stories, file=stories)) == Exit.DONE
+    told = [json.loads(line) for line in stories.getvalue().splitlines()]
+    blocks = [builder.block_at(height) for height in range(1, 41)]
+    ids = [story["id"] for story in told if story["kind"] == "block"]
+    assert ids == [block.hash.hex() for block in blocks]
+    txids = {tx.txid.hex() for block in blocks for tx in block.transactions}
+    (job_id,) = builder.chain.state.active_jobs
+    assert {job_id.hex()} | txids <= {story["id"] for story in told}
+    assert all(story["sentences"] for story in told)
+    assert sum(lines[-1]["stories"].values()) == len(told)
+
+
+def test_stories_that_cannot_be_written_end_it_before_the_replay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "chain"), "--stories", str(tmp_path / "no" / "where")]) == Exit.BAD_FILE
+    assert "No such file" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_damaged_file_is_told_from_a_false_chain(builder: ChainBuilder, tmp_path: Path) -> None:
