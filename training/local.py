@@ -38,7 +38,7 @@ from training.native import NativeProblem
 from training.objectives.base import Objective, count_parameters
 from training.problem import Problem
 from training.samples import join_splits, read_samples
-from training.solvers import Solver, SolverSettings, run_adam, run_newton, run_sgd
+from training.solvers.sampled import Solver, SolverSettings, run_adam, run_newton, run_sgd
 from training.splits import Split
 
 if TYPE_CHECKING:

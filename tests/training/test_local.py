@@ -12,7 +12,7 @@ from tests.training.problems import Problem, make_problem
 from training.errors import BadInput
 from training.exact.integers import DELTA_LIMIT
 from training.local import LocalSettings, LocalUpdate, LocalWork, NoUpdate, load_work, train_update
-from training.solvers import RETRIES
+from training.solvers.sampled import RETRIES
 from training.splits import NO_ROWS
 
 SEED = b"seed"

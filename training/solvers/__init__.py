@@ -1,0 +1,1 @@
+"""Ways to lower a loss in floating point. Free arithmetic: nothing here is ever compared."""
