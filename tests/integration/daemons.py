@@ -86,14 +86,19 @@ def run_again(network: Testnet, *names: str) -> None:
 
 def worker_of(network: Testnet, name: str) -> int:
     """The pid of a node's training process."""
+    (worker,) = workers_of(network, name)
+    return worker
+
+
+def workers_of(network: Testnet, name: str) -> list[int]:
+    """The pids of a node's children that live: one, or none while it starts."""
     process = process_of(network, name)
     pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    (worker,) = [
+    return [
         pid
         for pid in pids
         if (stat := read_stat(pid)) is not None and int(stat[1]) == process.pid and stat[0] not in "ZX"
     ]
-    return worker
 
 
 def stop_by(network: Testnet, name: str, number: signal.Signals) -> int | None:

@@ -33,6 +33,7 @@ from tests.integration.daemons import (
     status_of,
     until,
     worker_of,
+    workers_of,
 )
 from tests.ledger.chain_builder import ALICE
 from tests.node.services.network import Builder
@@ -130,6 +131,7 @@ def test_training_process_that_will_not_live_ends_the_node(halves: Halves) -> No
     run_again(network, SECOND)
     process = process_of(network, SECOND)
     for _ in range(3):
+        until(lambda: bool(workers_of(network, SECOND)))  # it is not there at once after a death
         os.kill(worker_of(network, SECOND), signal.SIGKILL)
         restarts = (network.data_dir(SECOND) / LOG_FILE).read_text().count("the training process ended")
         until(

@@ -112,6 +112,47 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
         input_bits=16,
         weights="saturated",
     ),
+    "rescaled exp": lambda: make_problem("softmax_regression", (9, 5, 0, 0, 1, 0), shard=11, rates=((3, 9),)),
+    "rescaled cosh keys": lambda: make_problem(
+        "softmax_regression", (9, 5, 3, 0, 2, 40), shard=11, rates=((3, 9),)
+    ),
+    "rescaled sinh saturated": lambda: make_problem(
+        "softmax_regression",
+        (33, 17, 12, 1, 3, 4095),
+        shard=24,
+        rates=((4095, 8),),
+        input_bits=16,
+        weights="saturated",
+    ),
+    "softmax with a weight": lambda: make_problem(
+        "softmax_regression", (20, 10, 0, 1, 0, 50), shard=24, rates=((1, 5),)
+    ),
+    "sequence softmax": lambda: make_problem(
+        "sequence_regression", (7, 5, 0, 30), shard=13, rates=((1, 6),), steps=3
+    ),
+    "sequence exp": lambda: make_problem("sequence_regression", (70, 3, 1, 0), shard=5, rates=((1, 9),)),
+    "sequence cosh saturated": lambda: make_problem(
+        "sequence_regression",
+        (6, 11, 2, 4095),
+        shard=24,
+        rates=((4095, 6),),
+        input_bits=16,
+        weights="saturated",
+    ),
+    "sequence sinh one token": lambda: make_problem(
+        "sequence_regression", (1, 1, 3, 0), shard=1, rates=((1, 9),)
+    ),
+    "exponential": lambda: make_problem(
+        "exponential_regression", (5, 37), shard=20, rates=((1, 9),), steps=3
+    ),
+    "exponential saturated": lambda: make_problem(
+        "exponential_regression",
+        (17, 130),
+        shard=24,
+        rates=((4095, 8),),
+        input_bits=16,
+        weights="saturated",
+    ),
     "softmax wide rows": lambda: make_problem(
         "softmax_regression", (3, 130, 192, 1), shard=9, rates=((1, 7),)
     ),

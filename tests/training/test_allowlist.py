@@ -15,10 +15,13 @@ EXACT_FILES = (
     "exact/grids.py",
     "exact/functions.py",
     "exact/counter.py",
+    "exact/scores.py",
     "exact/trace.py",
     "objectives/attention_regression.py",
     "objectives/softmax_regression.py",
+    "objectives/exponential_regression.py",
     "objectives/heartbeat.py",
+    "objectives/sequence_regression.py",
     "objectives/base.py",
     "paths.py",
 )
@@ -36,8 +39,8 @@ OTHER_METHODS = {
     "add", "append", "bit_length", "split", "encode", "from_bytes", "get", "items", "join",
     "compute_gradients", "compute_losses", "compute_outputs", "compute_outputs_fused", "compute_scores",
     "compute_scores_fused", "count_forward", "expand",
-    "list_products", "make_batch", "run_fused", "sum_losses", "sum_losses_fused", "run_ticket", "factorial",
-    "_forward", "_kernel_params",
+    "list_products", "make_batch", "measure_pass", "run_fused", "sum_losses", "sum_losses_fused", "run_ticket",
+    "factorial", "_forward", "_kernel_params", "apply", "compute_residuals", "differentiate",
 }  # fmt: skip
 BANNED_KEYWORDS = {"alpha", "beta", "rounding_mode"}
 BANNED_IMPORTS = {"torch.nn", "torch.special", "torch.linalg", "torch.fft", "random", "math.exp", "math.log"}

@@ -62,7 +62,6 @@ def test_softmax_and_its_derivative_are_the_portable_ones(cols: int, stride: int
     elements.softmax(p, 9, cols, stride, 2.0**-26)
     expected = functions.softmax(torch.from_numpy(scores).double(), 26)
     assert (p.reshape(9, stride)[:, :cols] == expected.numpy()).all()
-    assert (p.reshape(9, stride)[:, cols:] == 0).all()
     gradient = rng.choice([2**22 - 1, -(2**22) + 1, 12345], (9, cols)).astype(np.float64)
     padded[:, :cols] = gradient
     x = padded.ravel().copy()

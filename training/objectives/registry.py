@@ -5,11 +5,15 @@ from collections.abc import Sequence
 from training.errors import TaskRefused
 from training.objectives.attention_regression import AttentionRegression
 from training.objectives.base import Objective
+from training.objectives.exponential_regression import ExponentialRegression
+from training.objectives.sequence_regression import SequenceRegression
 from training.objectives.softmax_regression import SoftmaxRegression
 
 OBJECTIVES: dict[str, type[Objective]] = {
     AttentionRegression.name: AttentionRegression,
     SoftmaxRegression.name: SoftmaxRegression,
+    SequenceRegression.name: SequenceRegression,
+    ExponentialRegression.name: ExponentialRegression,
 }
 
 

@@ -1,4 +1,5 @@
-"""Softmax regression (arXiv 2307.02419, 2308.10502): rows of || D^-1 exp(A1 X A2^T) - B ||^2, section 9.5.
+"""Softmax regression (arXiv 2307.02419, 2308.10502): rows of || D^-1 exp(A1 X A2^T) - B ||^2, section 9.5, and the
+rescaled problems with exp, cosh and sinh in its place (2305.00660), section 9.6.
 
 Shapes: N samples, d inputs, c outputs, e features of a key (0: no keys, the scores are A X).
 """
@@ -11,9 +12,20 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from training.exact.functions import softmax
-from training.exact.grids import ATTENTION, DATA, WEIGHT, Grid, Product, rescale, saturate
-from training.exact.late import torch
+from training.errors import TaskRefused
+from training.exact.grids import ATTENTION, DATA, WEIGHT, Grid, Product, rescale
+from training.exact.scores import (
+    MAX_SCORES,
+    MAX_WEIGHT,
+    NARROW_GRADIENT,
+    PLAIN,
+    PROBABILITY_GRADIENT,
+    SCORE_GRADIENT,
+    Applied,
+    Function,
+    ScoreFunction,
+    check_budgets,
+)
 from training.exact.trace import Trace, fold
 from training.objectives.base import (
     Batch,
@@ -34,35 +46,44 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 QUERY = Grid(14, 20)
-RESIDUAL = Grid(20, 24)
-OUTPUT_GRADIENT = Grid(16, 18)
-SCORE_GRADIENT = Grid(18, 20)
 MIXED_GRADIENT = Grid(18, 22)
 MAX_INPUTS, MAX_OUTPUTS, MAX_KEY_FEATURES, MAX_SHARD = 1024, 1024, 1024, 4096
+PLAIN_PARAMS = 4  # of a softmax without a weight
 
 
 @dataclass(frozen=True, slots=True)
 class SoftmaxRegression:
-    """A softmax over `outputs` classes, with public keys for them if `key_features` is not 0."""
+    """A softmax over `outputs` classes, or another function, with public keys for them if `key_features` is not 0."""
 
     inputs: int
     outputs: int
     key_features: int
     indexed: bool
+    scores: ScoreFunction = PLAIN
 
     name: ClassVar[str] = "softmax_regression"
     gradient_fs: ClassVar[tuple[int, ...]] = (30,)
 
     @classmethod
     def parse(cls, params: Sequence[int]) -> Self:
-        check_param_count(cls.name, params, "inputs outputs key_features targets")
-        inputs, outputs, key_features, targets = params
+        more = params[PLAIN_PARAMS:]
+        meaning = "inputs outputs key_features targets"
+        check_param_count(cls.name, params, f"{meaning} function weight" if more else meaning)
+        inputs, outputs, key_features, targets = params[:PLAIN_PARAMS]
+        scores = parse_function(*more) if more else PLAIN
+        if more and scores.is_plain:
+            raise TaskRefused(
+                "params", f"function 0 and weight 0 are left out: {PLAIN_PARAMS} numbers expected, got 6"
+            )
+        if more:
+            check_range("params outputs", outputs, 2, MAX_SCORES)
+            check_budgets(outputs)
         check_range("params inputs", inputs, 1, MAX_INPUTS)
         check_range("params outputs", outputs, 2, MAX_OUTPUTS)
         check_range("params key_features", key_features, 0, MAX_KEY_FEATURES)
         check_range("params targets", targets, 0, 1)
-        Product("r = row sums of P G", ATTENTION, OUTPUT_GRADIENT, 1, outputs, 1)  # its budget, too
-        return cls(inputs, outputs, key_features, bool(targets))
+        Product("r = row sums of P G", ATTENTION, PROBABILITY_GRADIENT, 1, outputs, 1)  # its budget, too
+        return cls(inputs, outputs, key_features, bool(targets), scores)
 
     @property
     def width(self) -> int:
@@ -82,15 +103,16 @@ class SoftmaxRegression:
     def list_products(self, shard: int) -> tuple[Product, ...]:
         check_range("shard", shard, 1, MAX_SHARD)
         d, c, e = self.inputs, self.outputs, self.key_features
+        gradient = NARROW_GRADIENT if self.scores.is_plain else SCORE_GRADIENT
         if not e:
             return (
                 Product("S = A X", DATA, WEIGHT, shard, d, c),
-                Product("gX = A^T Q", DATA, SCORE_GRADIENT, d, shard, c),
+                Product("gX = A^T Q", DATA, gradient, d, shard, c),
             )
         return (
             Product("Q = A X", DATA, WEIGHT, shard, d, e),
             Product("S = Q keys^T", QUERY, DATA, shard, e, c),
-            Product("U = q keys", SCORE_GRADIENT, DATA, shard, c, e),
+            Product("U = q keys", gradient, DATA, shard, c, e),
             Product("gX = A^T U", DATA, MIXED_GRADIENT, d, shard, e),
         )
 
@@ -99,7 +121,7 @@ class SoftmaxRegression:
 
     def measure_pass(self, shard: int) -> PassSizes:
         noisy = shard * self.inputs + self.outputs * self.key_features
-        return PassSizes(noisy, shard, shard * self.outputs)
+        return PassSizes(noisy, shard, shard * self.outputs * self.scores.exponentials)
 
     def make_batch(self, split: Split, indices: Integers) -> Batch:
         if self.indexed:
@@ -111,27 +133,27 @@ class SoftmaxRegression:
     # --- exact, portable ----------------------------------------------------------------------------------------------
 
     def compute_losses(self, weights: Sequence[Tensor], batch: Batch) -> Tensor:
-        return sum_squares(_compute_residuals(self._forward(weights, batch.inputs, batch.keys, None), batch))
+        applied = self._forward(weights, batch.inputs, batch.keys, None)
+        return sum_squares(self.scores.compute_residuals(applied, batch.targets))
 
     def compute_scores(self, weights: Sequence[Tensor], inputs: Tensor, keys: Tensor) -> Tensor:
-        return self._forward(weights, inputs, keys, None)
+        return self._forward(weights, inputs, keys, None).u
 
     def compute_gradients(self, weights: Sequence[Tensor], batch: Batch, trace: Trace) -> tuple[Tensor, ...]:
-        p_Nc = self._forward(weights, batch.inputs, batch.keys, trace)
-        g_Nc = rescale(_compute_residuals(p_Nc, batch), RESIDUAL.f - 1, OUTPUT_GRADIENT)  # twice the residual
-        mean_N1 = (g_Nc * p_Nc).sum(1, keepdim=True)
-        q_Nc = saturate(torch.round(((g_Nc * 2.0**20 - mean_N1) * p_Nc) * 2.0**-38), SCORE_GRADIENT.p)
+        applied = self._forward(weights, batch.inputs, batch.keys, trace)
+        residuals = self.scores.compute_residuals(applied, batch.targets)
+        q_Nc = self.scores.differentiate(applied, residuals, batch.targets)
         if self.key_features:
             q_Nc = rescale(fold(q_Nc @ batch.keys, trace), 30, MIXED_GRADIENT)
         return (fold(batch.inputs.transpose(0, 1) @ q_Nc, trace),)
 
     def _forward(
         self, weights: Sequence[Tensor], inputs: Tensor, keys: Tensor, trace: Trace | None
-    ) -> Tensor:
+    ) -> Applied:
         q = fold(inputs @ weights[0], trace)
         if not self.key_features:
-            return softmax(q, 28)
-        return softmax(fold(rescale(q, 28, QUERY) @ keys.transpose(0, 1), trace), 26)
+            return self.scores.apply(q, 28)
+        return self.scores.apply(fold(rescale(q, 28, QUERY) @ keys.transpose(0, 1), trace), 26)
 
     # --- exact, compiled ----------------------------------------------------------------------------------------------
 
@@ -162,7 +184,8 @@ class SoftmaxRegression:
         return scores
 
     def _kernel_params(self) -> Integers:
-        return np.array([self.inputs, self.outputs, self.key_features, self.indexed], np.int64)
+        shape = (self.inputs, self.outputs, self.key_features, self.indexed)
+        return np.array([*shape, self.scores.function, self.scores.weight], np.int64)
 
     # --- free ---------------------------------------------------------------------------------------------------------
 
@@ -173,8 +196,11 @@ class SoftmaxRegression:
         scores = batch.inputs @ weights[0]
         if self.key_features:
             scores = scores @ batch.keys.transpose(0, 1)
-        return torch.softmax(scores, -1) - batch.targets
+        return self.scores.native_residuals(scores, batch.targets)
 
 
-def _compute_residuals(p_Nc: Tensor, batch: Batch) -> Tensor:
-    return saturate(p_Nc - batch.targets * 2.0**8, RESIDUAL.p)
+def parse_function(function: int, weight: int) -> ScoreFunction:
+    """A function of scores with its weight from a job's parameters; raises TaskRefused."""
+    check_range("params function", function, 0, max(Function))
+    check_range("params weight", weight, 0, MAX_WEIGHT)
+    return ScoreFunction(Function(function), weight)

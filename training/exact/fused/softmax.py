@@ -1,4 +1,4 @@
-"""Kernels of softmax_regression (section 9.5): a whole ticket, and losses.
+"""Kernels of softmax_regression and exponential_regression (sections 9.5, 9.6, 9.8): a whole ticket, and losses.
 
 Shapes: inputs A [N, d], weights X [d, w] with w = e features of the keys, or c outputs without keys. Rows are padded
 to a multiple of LANES with zeros.
@@ -11,17 +11,24 @@ import numpy as np
 
 from training.exact.fused.compiler import kernel
 from training.exact.fused.elements import (
+    LOSS_CAP,
     copy_rows,
-    differentiate_softmax,
     dither_weights,
     fill_noise,
     fold,
     rescale,
     round_weights,
-    softmax,
     step_weights,
-    sum_squares,
     transpose,
+)
+from training.exact.fused.scores import (
+    SOFTMAX,
+    apply_scores,
+    differentiate,
+    differentiate_probabilities,
+    finish,
+    square,
+    subtract,
 )
 from training.exact.fused.tile import multiply, pad
 from training.exact.grids import DATA, MASTER, WEIGHT
@@ -32,23 +39,28 @@ MASTER_LIMIT_F = float(MASTER.limit)
 WEIGHT_LIMIT_F = float(WEIGHT.limit)
 DATA_LIMIT_F = float(DATA.limit)
 TO_WEIGHT = 2.0 ** (WEIGHT.f - MASTER.f)
-P18, P20, P22, P24 = (float(2**p - 1) for p in (18, 20, 22, 24))
+P20, P22 = (float(2**p - 1) for p in (20, 22))
 
 # w: columns of the weights; dp, cp, wp: padded
-Shape = namedtuple("Shape", "d c w keyed indexed dp cp wp")
+Shape = namedtuple("Shape", "d c w keyed indexed dp cp wp function weight")
 Data = namedtuple("Data", "inputs rows labels keys")
 Weights = namedtuple("Weights", "x keys keys_t")
-Buffers = namedtuple("Buffers", "noise a q p g u")
+# p: values of the function, v its derivatives, s: scores, g: residuals R and gradients, t: residuals T
+Buffers = namedtuple("Buffers", "noise a q p g u v s t")
 
 
 @kernel
-def make_shape(inputs, outputs, key_features, indexed):
+def make_shape(params):
+    """params [d, c, e, indexed, function, weight] i64."""
+    inputs, outputs, key_features, indexed = params[0], params[1], params[2], params[3] != 0
     w = key_features if key_features else outputs
-    return Shape(inputs, outputs, w, key_features > 0, indexed, pad(inputs), pad(outputs), pad(w))
+    padded = pad(inputs), pad(outputs), pad(w)
+    return Shape(inputs, outputs, w, key_features > 0, indexed, *padded, params[4], params[5])
 
 
 @kernel
 def make_buffers(sh):
+    more = 0 if sh.function == SOFTMAX and sh.weight == 0 else BLOCK_ROWS * sh.cp
     return Buffers(
         np.empty(BLOCK_ROWS * sh.d + 32),
         np.zeros(BLOCK_ROWS * sh.dp),
@@ -56,6 +68,9 @@ def make_buffers(sh):
         np.zeros(BLOCK_ROWS * sh.cp),
         np.zeros(BLOCK_ROWS * sh.cp),
         np.zeros(BLOCK_ROWS * sh.wp),
+        np.zeros(more),
+        np.zeros(more),
+        np.zeros(more),
     )
 
 
@@ -102,7 +117,7 @@ def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
 
 @kernel
 def forward(sh, b, w, n, traced, counts):
-    """P of a block on step 2^-20; returns the trace of the products before it."""
+    """Values of a block's scores on step 2^-20; returns the trace of the products before them."""
     total = np.uint64(0)
     if sh.keyed:
         multiply(b.q, 0, sh.wp, b.a, 0, sh.dp, 1, w.x, 0, sh.wp, n, sh.wp, sh.d, False)
@@ -112,36 +127,43 @@ def forward(sh, b, w, n, traced, counts):
         multiply(b.p, 0, sh.cp, b.q, 0, sh.wp, 1, w.keys_t, 0, sh.cp, n, sh.cp, sh.w, False)
         if traced:
             total += fold(b.p, 0, n, sh.c, sh.cp, counts[1])
-        softmax(b.p, n, sh.c, sh.cp, 2.0**-26)
+        apply_scores(b.p, b.v, b.s, n, sh.c, sh.cp, 2.0**-26, sh.function, sh.weight)
     else:
         multiply(b.p, 0, sh.cp, b.a, 0, sh.dp, 1, w.x, 0, sh.wp, n, sh.cp, sh.d, False)
         if traced:
             total += fold(b.p, 0, n, sh.c, sh.cp, counts[0])
-        softmax(b.p, n, sh.c, sh.cp, 2.0**-28)
+        apply_scores(b.p, b.v, b.s, n, sh.c, sh.cp, 2.0**-28, sh.function, sh.weight)
     return total
 
 
 @kernel
 def subtract_targets(sh, b, data, indices, first, n):
-    """R = sat(P - 2^8 b)."""
+    """Residuals of a block's samples."""
     for s in range(n):
-        sample = indices[first + s]
-        for o in range(sh.c):
-            b.g[s * sh.cp + o] = b.p[s * sh.cp + o]
-        if sh.indexed:
-            b.g[s * sh.cp + data.labels[sample]] -= 256.0 * 4096.0
-        else:
-            for o in range(sh.c):
-                b.g[s * sh.cp + o] -= 256.0 * np.float64(data.rows[sample, o])
-    rescale(b.g, 0, n * sh.cp, 1.0, P24)
+        subtract(
+            b.g, b.t, b.p, b.s, sh.c, sh.cp, s, sh.function, sh.weight, data.rows, data.labels, indices[first + s],
+            sh.indexed,
+        )  # fmt: skip
+
+
+@kernel
+def differentiate_scores(sh, b, data, indices, first, n):
+    """Gradients at a block's scores on step 2^-18, in place of the residuals."""
+    if sh.function == SOFTMAX:
+        differentiate_probabilities(b.g, b.p, n, sh.c, sh.cp, sh.weight)
+    else:
+        for s in range(n):
+            differentiate(
+                b.g, b.t, b.p, b.v, sh.c, sh.cp, s, sh.function, sh.weight, data.rows, data.labels,
+                indices[first + s], sh.indexed,
+            )  # fmt: skip
+    finish(b.g, b.t, n, sh.c, sh.cp, sh.function, sh.weight)
 
 
 @kernel
 def backward(sh, b, w, n, gx, counts):
-    """Add a block's gradient to gx; returns the trace of U."""
+    """Add a block's gradient to gx, from that at the scores; returns the trace of U."""
     total = np.uint64(0)
-    rescale(b.g, 0, n * sh.cp, 2.0**-3, P18)
-    differentiate_softmax(b.g, b.p, n, sh.c, sh.cp, 2.0**-38, P20)
     if not sh.keyed:
         multiply(gx, 0, sh.wp, b.a, 0, 1, sh.dp, b.g, 0, sh.cp, sh.d, sh.wp, n, True)
         return total
@@ -163,7 +185,7 @@ def compute_loss(sh, b, w, data, indices):
         forward(sh, b, w, n, False, counts)
         subtract_targets(sh, b, data, indices, first, n)
         for s in range(n):
-            total += sum_squares(b.g, 1, sh.c, sh.cp, s * sh.cp)
+            total += square(b.g, b.t, sh.c, sh.cp, s, sh.function, sh.weight, LOSS_CAP)
     return total
 
 
@@ -189,6 +211,7 @@ def take_step(sh, b, w, data, indices, master, rates, counted, noise_stream):
         load_inputs(sh, b, data, indices, first, n, True, noise_stream)
         total += forward(sh, b, w, n, True, counts)
         subtract_targets(sh, b, data, indices, first, n)
+        differentiate_scores(sh, b, data, indices, first, n)
         total += backward(sh, b, w, n, gx, counts)
     total += fold(gx, 0, sh.d, sh.w, sh.wp, counted + sizes[:3].sum())
     step_weights(master, 0, gx, sh.d, sh.w, sh.wp, rates[0, 0], rates[0, 1], MASTER_LIMIT_F)
@@ -199,9 +222,9 @@ def take_step(sh, b, w, data, indices, master, rates, counted, noise_stream):
 def run_ticket(params, inputs, rows, labels, keys, indices, weights, rates, dither_stream, noise_streams):
     """A whole ticket: returns (trace, loss before, loss after, delta).
 
-    params [d, c, e, indexed] i64; rates [1, 2] f64 of (mantissa, power of two); streams u64.
+    params as of make_shape; rates [1, 2] f64 of (mantissa, power of two); streams u64.
     """
-    sh = make_shape(params[0], params[1], params[2], params[3] != 0)
+    sh = make_shape(params)
     data = Data(inputs, rows, labels, keys)
     b, w = make_buffers(sh), make_weights(sh)
     load_weights(sh, w, weights)
@@ -224,7 +247,7 @@ def run_ticket(params, inputs, rows, labels, keys, indices, weights, rates, dith
 @kernel
 def sum_losses(params, inputs, rows, labels, keys, indices, weights):
     """The sum of exact losses of at most 2^12 samples."""
-    sh = make_shape(params[0], params[1], params[2], params[3] != 0)
+    sh = make_shape(params)
     b, w = make_buffers(sh), make_weights(sh)
     load_weights(sh, w, weights)
     load_keys(sh, w, keys, False, np.uint64(0), 0)
@@ -234,7 +257,7 @@ def sum_losses(params, inputs, rows, labels, keys, indices, weights):
 @kernel
 def compute_outputs(params, inputs, rows, labels, keys, indices, weights):
     """P of some samples as int64 [n, c] on step 2^-20."""
-    sh = make_shape(params[0], params[1], params[2], params[3] != 0)
+    sh = make_shape(params)
     b, w = make_buffers(sh), make_weights(sh)
     load_weights(sh, w, weights)
     load_keys(sh, w, keys, False, np.uint64(0), 0)
