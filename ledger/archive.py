@@ -12,7 +12,6 @@ from ledger.blocks import HEARTBEAT, Block
 from ledger.errors import DamagedData, LedgerError
 from ledger.hashing import check_cid
 from ledger.history import TicketPlace, encode_settlement
-from ledger.index import BlockIndex, Entry
 from ledger.records import JOB, decode_job
 from ledger.storage import Storage
 from ledger.transition import BlockEffects
@@ -100,20 +99,3 @@ def prune(storage: Storage, entries: Mapping[bytes, bytes], head: int, keep: int
             stale.difference_update(storage.list_replaced(key[1:], keep))
     for cid in stale:
         storage.delete_weights(cid)
-
-
-def choose_evicted(index: BlockIndex, count: int) -> list[Entry]:
-    """Return at least `count` blocks off the main chain, whole branches, children first.
-
-    Invalid ones go first, then those whose tips have the least work.
-    """
-    side = index.side_entries()
-    best: dict[
-        bytes, tuple[bool, int]
-    ] = {}  # by block: whether valid, and the most work among its descendants
-    for entry in reversed(side):
-        own = (not entry.invalid, entry.chain_work)
-        best[entry.hash] = max(own, best.get(entry.hash, own))
-        best[entry.parent] = max(best[entry.hash], best.get(entry.parent, own))
-    side.reverse()  # children first, and sorting keeps it so: a child's best is at most its parent's
-    return sorted(side, key=lambda entry: best[entry.hash])[:count]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from ledger.archive import (
     PRUNE_EVERY,
-    choose_evicted,
     load_delta,
     load_weights,
     make_steps,
@@ -45,17 +44,15 @@ from ledger.params import ChainParams
 from ledger.records import JOB, JobRecord, decode_job
 from ledger.rules import Ancestor, Rules
 from ledger.sidecars import list_sidecars
+from ledger.sidespace import make_room
 from ledger.state import Changes, Overlay, State, check_supply
 from ledger.storage import BlockRow, Storage
-from ledger.tickets import check_ticket
+from ledger.tickets import check_ticket, check_without_state
 from ledger.transition import apply_block, genesis_state
 from ledger.undo import Undo, decode_undo, take_step_back
 from ledger.work import WorkVerifier
 
 JUDGE_DEPTH = 8  # blocks below the head on whose state a header can still be judged
-MAX_SIDE_BLOCKS = (
-    4096  # stored blocks off the main chain; of more, the branches with the least work are dropped
-)
 
 
 class NotYet(LedgerError):
@@ -129,14 +126,14 @@ class Chain:
 
     def _load_index(self) -> None:
         for row in self._storage.iterate_blocks():
-            entry = self.index.add(decode_header(row.header), bool(row.invalid))
+            entry = self.index.add(decode_header(row.header), bool(row.invalid), row.size_bytes)
             if (entry.hash, entry.height) != (row.hash, row.height):
                 raise DamagedData(f"the header of block {row.hash.hex()} is another's")
 
     def _load_head(self) -> None:
         self._state = State(self._storage.load_state())
         self._ancestors = {}  # they look through a state that may have left the database's
-        self.index.main = [self.genesis.chain_id, *(h for _, h in self._storage.iterate_main())]
+        self.index.set_main([self.genesis.chain_id, *(h for _, h in self._storage.iterate_main())])
 
     def _check_head(self) -> None:
         """Check that the main chain is one, and the state the one that was written with its head."""
@@ -223,7 +220,9 @@ class Chain:
     def add_block(self, block: Block, now_ms: int) -> Added:
         """Check and keep a block; make it the head if it then has the most work.
 
-        InvalidHeader and InvalidBlock: wrong for ever. DamagedBody: this copy only. UnknownParent, NotYet: not now.
+        InvalidHeader and InvalidBlock: wrong for ever. DamagedBody: this copy only. UnknownParent, NotYet, NoRoom: not
+        now. Off the main chain a heartbeat is replayed before it is kept, a job's ticket once its branch has the most
+        work.
         MissingBlobs: the block is kept and parked; add it again once they are there. After any failure the head is
         what it was; a good block below the failing one connects when it is added again.
         """
@@ -233,39 +232,34 @@ class Chain:
         if known is None:
             self.check_header(block.header, now_ms)
             check_body(block, self.genesis.chain_id)
-            self._check_size(block)
-            self._keep(block)
+            data = self._encode(block)
+            if block.header.work.parent != self.head.hash:  # else it is judged at once, with the state
+                check_without_state(block.header, self.params, self.rules.verifier)
+            self._keep(block, data)
         entry = self.index[block.hash]
         if entry.chain_work <= self.head.chain_work:
             return Added(known=known is not None)
         connected, disconnected = self._reorganise(entry)
         return Added(known is not None, connected, disconnected)
 
-    def _check_size(self, block: Block) -> None:
-        """Of a block put together from single transactions; a decoded one was bounded already."""
-        size = len(block.encode())
-        if size > self.params.block_limit:
-            raise InvalidBlock(f"block of {size} bytes, at most {self.params.block_limit} are allowed")
+    def _encode(self, block: Block) -> bytes:
+        """Return a block's bytes. One put together from single transactions may be too long; a decoded one is not."""
+        data = block.encode()
+        if len(data) > self.params.block_limit:
+            raise InvalidBlock(f"block of {len(data)} bytes, at most {self.params.block_limit} are allowed")
+        return data
 
-    def _keep(self, block: Block) -> None:
-        header = block.header
-        row = BlockRow(block.hash, header.work.height, header.work.parent, header.encode(), 0)
-        evicted = self._choose_evicted(header.work.parent)
+    def _keep(self, block: Block, data: bytes) -> None:
+        header, size = block.header, len(data)
+        row = BlockRow(block.hash, header.work.height, header.work.parent, header.encode(), 0, size)
+        evicted = make_room(self.index, self.index[header.work.parent], size)
         with self._storage.transaction():
             for entry in evicted:
                 self._storage.delete_block(entry.hash)
-            self._storage.put_block(row, block.encode(), _name_sidecars(block, self.params))
+            self._storage.put_block(row, data, _name_sidecars(block, self.params))
         for entry in evicted:
             self.index.remove(entry.hash)
-        self.index.add(header)
-
-    def _choose_evicted(self, parent: bytes) -> list[Entry]:
-        """Return the blocks off the main chain to drop before a child of `parent` is kept, its ancestors never."""
-        if len(self.index) - len(self.index.main) < MAX_SIDE_BLOCKS:
-            return []
-        _, branch = self.index.path_from_main(self.index[parent])
-        needed = {entry.hash for entry in branch}
-        return [e for e in choose_evicted(self.index, MAX_SIDE_BLOCKS // 2) if e.hash not in needed]
+        self.index.add(header, size_bytes=size)
 
     def _reorganise(self, tip: Entry) -> tuple[tuple[Block, ...], tuple[Block, ...]]:
         """Make `tip` the head, or raise and leave everything as it was."""
@@ -319,7 +313,7 @@ class Chain:
         self._storage.put_main(block.header.work.height, block.hash)
         for position, tx in enumerate(block.transactions):
             self._storage.put_transaction(tx.txid, block.header.work.height, position)
-        self.index.main.append(block.hash)
+        self.index.extend_main(block.hash)
 
     def _require_sidecars(self, block: Block) -> None:
         wanted = dict.fromkeys(cid for cid, _ in list_sidecars(block, self.params))
@@ -340,7 +334,7 @@ class Chain:
         self._storage.delete_settlements(block.hash, block.header.work.height)
         for tx in block.transactions:
             self._storage.delete_transaction(tx.txid)
-        self.index.main.pop()
+        self.index.shorten_main()
         return block
 
     def _mark_invalid(self, block_hash: bytes) -> None:

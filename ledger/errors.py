@@ -50,6 +50,10 @@ class UnknownParent(LedgerError):
     """The block's parent is not held, so nothing can be said about the block yet."""
 
 
+class NoRoom(LedgerError):
+    """A block off the main chain that is not kept, for want of room: nothing is said about it."""
+
+
 class StorageFailed(LedgerError):
     """Our own disk failed: nothing is said about a block or a peer, and the node cannot go on."""
 

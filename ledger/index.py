@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
-from ledger.blocks import Header
+from ledger.blocks import HEARTBEAT, Header
 from ledger.difficulty import ANCHOR_HEIGHT, block_work
 
 
 @dataclass(slots=True)
 class Entry:
-    """A known block. `anchor_time_ms` is the time of its branch's anchor block, its own before there is one."""
+    """A known block. `anchor_time_ms` is the time of its branch's anchor block, its own before there is one.
+
+    `size_bytes` is that of the whole block where it is kept; entries are the same without.
+    """
 
     hash: bytes
     parent: bytes
@@ -19,9 +22,11 @@ class Entry:
     time_ms: int
     chain_work: int
     anchor_time_ms: int
+    is_heartbeat: bool = False
+    size_bytes: int = field(default=0, compare=False)
     invalid: bool = False
 
-    def follow(self, header: Header) -> Entry:
+    def follow(self, header: Header, size_bytes: int = 0) -> Entry:
         """Return the entry of a child of this block."""
         work = header.work
         return Entry(
@@ -31,6 +36,8 @@ class Entry:
             time_ms=work.time_ms,
             chain_work=self.chain_work + block_work(work.target),
             anchor_time_ms=self.anchor_time_ms if self.height >= ANCHOR_HEIGHT else work.time_ms,
+            is_heartbeat=work.job_id == HEARTBEAT,
+            size_bytes=size_bytes,
         )
 
 
@@ -40,12 +47,13 @@ def genesis_entry(genesis_hash: bytes) -> Entry:
 
 
 class BlockIndex:
-    """Entries by hash, and the main chain's hashes by height."""
+    """Entries by hash, and the main chain's hashes by height; `side_bytes` is what all others take."""
 
     def __init__(self, genesis_hash: bytes) -> None:
         self.genesis = genesis_entry(genesis_hash)
         self._entries = {genesis_hash: self.genesis}
         self.main = [genesis_hash]
+        self.side_bytes = 0
 
     @property
     def head(self) -> Entry:
@@ -60,16 +68,37 @@ class BlockIndex:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, header: Header, invalid: bool = False) -> Entry:
-        """Add a block whose parent is known; a child of an invalid block is invalid."""
+    @property
+    def side_count(self) -> int:
+        """How many blocks are not on the main chain."""
+        return len(self._entries) - len(self.main)
+
+    def add(self, header: Header, invalid: bool = False, size_bytes: int = 0) -> Entry:
+        """Add a block whose parent is known, off the main chain; a child of an invalid block is invalid."""
         parent = self._entries[header.work.parent]
-        entry = parent.follow(header)
+        entry = parent.follow(header, size_bytes)
         entry.invalid = invalid or parent.invalid
         self._entries[entry.hash] = entry
+        self.side_bytes += size_bytes
         return entry
 
     def remove(self, block_hash: bytes) -> None:
-        del self._entries[block_hash]
+        """Forget a block off the main chain."""
+        self.side_bytes -= self._entries.pop(block_hash).size_bytes
+
+    def set_main(self, hashes: Iterable[bytes]) -> None:
+        """Make these the main chain, from genesis on."""
+        self.main = list(hashes)
+        self.side_bytes = sum(entry.size_bytes for entry in self.side_entries())
+
+    def extend_main(self, block_hash: bytes) -> None:
+        """Make a child of the head the head."""
+        self.main.append(block_hash)
+        self.side_bytes -= self._entries[block_hash].size_bytes
+
+    def shorten_main(self) -> None:
+        """Make the head's parent the head."""
+        self.side_bytes += self._entries[self.main.pop()].size_bytes
 
     def on_main(self, entry: Entry) -> bool:
         return entry.height < len(self.main) and self.main[entry.height] == entry.hash

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ledger.blocks import HEARTBEAT, Header
-from ledger.difficulty import block_work, threshold
+from ledger.difficulty import block_work
 from ledger.errors import InvalidHeader
 from ledger.genesis import Genesis
 from ledger.headers import check_follows
 from ledger.index import Entry, genesis_entry
 from ledger.lightproof import FalseProof, LightProof
 from ledger.params import ChainParams
-from ledger.slots import is_heartbeat_slot
+from ledger.tickets import check_claim_without_state
 from ledger.transition import genesis_state
 
 
@@ -43,12 +43,10 @@ class LightChain:
         check_follows(header, self.tip, self.params)
         if work.height == 1:
             self._check_first(header)
+        check_claim_without_state(header, self._heartbeat_work, self.params)
         if work.job_id == HEARTBEAT:
-            self._check_heartbeat(header)
             self.heartbeats += 1
             self.work += block_work(work.target)
-        elif is_heartbeat_slot(work.height, self.params):
-            raise InvalidHeader(f"job: height {work.height} is the heartbeat's, got {work.job_id.hex()}")
         self.tip = self.tip.follow(header)
 
     def _check_first(self, header: Header) -> None:
@@ -57,11 +55,6 @@ class LightChain:
             raise InvalidHeader(
                 f"state root: expected {root.hex()} after genesis, got {header.work.state_root.hex()}"
             )
-
-    def _check_heartbeat(self, header: Header) -> None:
-        limit = threshold(header.work.target, self._heartbeat_work, False, self.params)
-        if header.ticket >= limit:
-            raise InvalidHeader(f"ticket: {header.ticket:x} is not under a heartbeat's threshold {limit:x}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,13 +46,14 @@ CREATE TABLE transactions (txid BLOB PRIMARY KEY, height INTEGER NOT NULL, posit
 
 @dataclass(frozen=True, slots=True)
 class BlockRow:
-    """A stored block; `invalid` is 1 once its content was found to break a rule."""
+    """A stored block of `size_bytes` in all; `invalid` is 1 once its content was found to break a rule."""
 
     hash: bytes
     height: int
     parent: bytes
     header: bytes
     invalid: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +127,8 @@ class Storage:
 
     def iterate_blocks(self) -> Iterator[BlockRow]:
         """Yield all blocks, parents before children."""
-        query = "SELECT hash, height, parent, header, invalid FROM blocks ORDER BY height"
-        return (BlockRow(*row) for row in self.db.execute(query))
+        query = "SELECT hash, height, parent, header, invalid, length(body) - ? FROM blocks ORDER BY height"
+        return (BlockRow(*row) for row in self.db.execute(query, (CRC_BYTES,)))
 
     # main chain
 

@@ -9,10 +9,10 @@ from ledger.blocks import HEARTBEAT, Header
 from ledger.difficulty import threshold
 from ledger.errors import InvalidHeader
 from ledger.lifecycle import load_spec
-from ledger.params import MAX_TARGET
+from ledger.params import MAX_TARGET, ChainParams
 from ledger.records import JobRecord
 from ledger.rules import Rules
-from ledger.slots import draw_job
+from ledger.slots import draw_job, is_heartbeat_slot
 from ledger.state import Overlay
 from ledger.work import TicketRun, TicketTask, WorkVerifier
 
@@ -80,6 +80,28 @@ def check_ticket(state: Overlay, header: Header, rules: Rules) -> TicketRun:
     """Return the run of a header's ticket; InvalidHeader if the ticket is not valid in the state after the parent."""
     check_ticket_claim(state, header, rules)
     return replay_ticket(state, header, rules)
+
+
+def check_claim_without_state(header: Header, heartbeat_work: int, params: ChainParams) -> None:
+    """Raise InvalidHeader if job and ticket are wrong whatever the state; `ledger.headers.check_follows` comes first.
+
+    A heartbeat passes as one on its slot: whether a job was drawn only the state says. So does the ticket of a job.
+    """
+    work = header.work
+    if work.job_id != HEARTBEAT:
+        if is_heartbeat_slot(work.height, params):
+            raise InvalidHeader(f"job: height {work.height} is the heartbeat's, got {work.job_id.hex()}")
+        return
+    limit = threshold(work.target, heartbeat_work, False, params)
+    if header.ticket >= limit:
+        raise InvalidHeader(f"ticket: {header.ticket:x} is not under a heartbeat's threshold {limit:x}")
+
+
+def check_without_state(header: Header, params: ChainParams, verifier: WorkVerifier) -> None:
+    """Check all that can be said of a ticket before the state after its parent is at hand: of a heartbeat, its run."""
+    check_claim_without_state(header, verifier.heartbeat_work, params)
+    if header.work.job_id == HEARTBEAT:
+        replay_heartbeat(header, verifier)
 
 
 def require_job(state: Overlay, job_id: bytes) -> JobRecord:

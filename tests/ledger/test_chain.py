@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from ledger import chain as chain_module
+from ledger import sidespace
 from ledger.blocks import Block, Header
 from ledger.chain import CannotJudge
 from ledger.difficulty import ANCHOR_HEIGHT
@@ -424,7 +424,7 @@ def test_full_side_space_drops_the_weakest_and_lets_the_main_chain_grow(tmp_path
     strong = builder.fork(1)
     strong.mine_many(2, heartbeat=True)
     kept = [strong.block_at(2), strong.block_at(3)]
-    with patch.object(chain_module, "MAX_SIDE_BLOCKS", 8):
+    with patch.object(sidespace, "MAX_SIDE_BLOCKS", 8):
         for block in kept:
             builder.add(block)
         weak = builder.fork(0)

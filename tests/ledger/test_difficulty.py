@@ -88,7 +88,7 @@ def make_index(times_ms: list[int]) -> BlockIndex:
     for time_ms in times_ms:
         work = dataclasses.replace(WORK, height=parent.height + 1, parent=parent.hash, time_ms=time_ms)
         parent = index.add(Header(work, bytes(32), 2, 1))
-        index.main.append(parent.hash)
+        index.extend_main(parent.hash)
     return index
 
 

@@ -83,6 +83,7 @@ def test_forged_header_costs_a_node_one_replay_and_moves_nothing(zoo: dict[str, 
         assert forgery.send_header(world) == 1
         found = forgery.send_branch(world, 4)
         assert (found.replays, found.fork) == (1, 4)
+        assert found.kept == 1  # a job's; the heartbeat after it was found out
         assert (world.chain.head.hash, world.chain.state.root) == (head, balance)
     finally:
         world.close()
