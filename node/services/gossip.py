@@ -22,6 +22,7 @@ from ledger.errors import (
     InvalidTransaction,
     LedgerError,
     MissingBlobs,
+    NoRoom,
     UnknownParent,
 )
 from ledger.mempool import MempoolFull
@@ -153,7 +154,7 @@ class Gossip:
                 await self._importer.add(block, peer_id)
                 return
             log.info("block %s is left to sync: %s has no body", name, peer_id)
-        except (RequestError, BadPeer, UnknownParent, NotYet, DamagedBody) as error:
+        except (RequestError, BadPeer, UnknownParent, NotYet, NoRoom, DamagedBody) as error:
             log.info("block %s is left to sync: %s", name, error)
         except (InvalidHeader, InvalidBlock) as error:
             log.warning("block %s is invalid: %s", name, error)

@@ -18,15 +18,16 @@ from typing import Literal
 
 import trio
 
-from ledger.blocks import Header
+from ledger.blocks import HEARTBEAT, Block, Header
 from ledger.chain import Chain, NotYet
-from ledger.errors import DamagedBody, InvalidBlock, InvalidHeader, LedgerError, UnknownParent
+from ledger.errors import DamagedBody, InvalidBlock, InvalidHeader, LedgerError, NoRoom, UnknownParent
 from node.p2p.transport import NotServed, PeerChange, RequestError, Transport
 from node.services.chain_service import ChainService
 from node.services.fetch import BadPeer, Fetcher
 from node.services.importer import Importer
 from node.services.messages import MAX_BLOCKS, MAX_HEADERS, Status
 from node.services.serve import make_status
+from node.services.turns import ReplayBudget
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Sync:
         self._statuses: dict[str, Status] = {}
         self._doubts: Counter[str] = Counter()  # times a peer did not deliver what it claims to have
         self._unserved: Counter[str] = Counter()
+        self._budget = ReplayBudget()
         self._wake = trio.Event()
         self._polled = False
         self.peer_heads: dict[str, tuple[int, bytes]] = {}
@@ -178,7 +180,7 @@ class Sync:
                 await self._drop(peer_id, "told of more work than its chain has")
             else:
                 self._doubt(peer_id, "its blocks or their sidecars did not come")
-        except (RequestError, UnknownParent, NotYet) as error:
+        except (RequestError, UnknownParent, NotYet, NoRoom) as error:
             self._doubt(peer_id, str(error))
         except (BadPeer, InvalidHeader, InvalidBlock, DamagedBody) as error:
             await self._drop(peer_id, str(error))
@@ -219,10 +221,17 @@ class Sync:
             for block in blocks:
                 if block is None:
                     return False  # it reorganised in between; its next headers will show
+                await self._wait_for_replay(block)
                 if not await self._importer.add(block, peer_id):
                     return False
             wanted = wanted[len(blocks) :]
         return True
+
+    async def _wait_for_replay(self, block: Block) -> None:
+        """Of a heartbeat off the main chain, which is replayed whatever its branch will come to."""
+        work = block.header.work
+        if work.job_id == HEARTBEAT and work.parent != self._chain.chain.head.hash:
+            await self._budget.take()
 
     async def _drop(self, peer_id: str, why: str) -> None:
         log.warning("peer %s is dropped: %s", peer_id, why)

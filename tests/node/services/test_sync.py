@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 import trio
 import trio.testing
 
+from ledger import sidespace
+from ledger.blocks import HEARTBEAT, Block, Header
+from ledger.chain import Chain
 from ledger.codec import encode
 from ledger.hashing import cid_of, tagged_hash
 from ledger.params import LOCAL
@@ -17,6 +21,7 @@ from node.p2p.transport import RequestRefused
 from node.services import serve, sync
 from node.services.messages import GET_HEADERS, MAX_LOCATOR, Status, encode_get_blocks, encode_get_headers
 from node.services.sync import MAX_UNSERVED
+from node.services.turns import ReplayBudget
 from node.worker.client import WorkerFailed
 from tests.ledger.chain_builder import ALICE, DATA, GENESIS, make_genesis, make_spec
 from tests.node.services.network import (
@@ -238,6 +243,101 @@ def lie(liar: BarePeer, chain: Builder, fault: str) -> None:
 async def never_answer(peer_id: str, payload: bytes) -> bytes:
     await trio.sleep_forever()
     raise AssertionError
+
+
+def make_forged_branch(node: Builder, fork: int, count: int) -> list[Block]:
+    """Return blocks that follow the main chain's at a height, jobs' wherever they may be, and no run behind any."""
+    blocks: list[Block] = []
+    parent, every = node.block_at(fork).header, node.params.heartbeat_every
+    job = tagged_hash("test", b"a job that nobody knows")
+    for height in range(fork + 1, fork + 1 + count):
+        work = replace(
+            node.template().work,
+            height=height,
+            parent=parent.hash,
+            time_ms=parent.work.time_ms + 1,
+            job_id=job if height % every else HEARTBEAT,
+        )
+        blocks.append(node.seal(Header(work, bytes(32), 2, 1)))
+        parent = blocks[-1].header
+    return blocks
+
+
+def serve_blocks(peer: BarePeer, blocks: list[Block]) -> None:
+    """Serve these blocks as what follows whatever is asked for."""
+    status = Status(GENESIS.chain_id, blocks[-1].hash, 10**6, 2**200)
+    peer.serve(NAMES.status, lambda _: status.encode())
+
+    def tell(payload: bytes) -> bytes:
+        if payload[1] == GET_HEADERS:
+            return encode([[block.header.encode(), block.signature] for block in blocks])
+        return encode([block.encode() for block in blocks])
+
+    peer.serve(NAMES.sync, tell)
+
+
+async def test_forged_branch_costs_one_replay_and_its_teller_the_connection(net: Net, tmp_path: Path) -> None:
+    """It leaves the main chain below the head: before, it was kept until it claimed more work."""
+    chain = blocks_of(mine_chain(tmp_path / "chain", 20))
+    node, liar = await net.add(chain), await net.add_bare()
+    serve_blocks(liar, make_forged_branch(node.builder, 4, 12))
+    runs = node.builder.verifier.runs
+    await net.connect((node, liar))
+    await until(lambda: node.transport.is_banned(liar.peer_id))
+    assert node.builder.verifier.runs == runs + 1
+    assert node.builder.chain.index.side_count == 3
+    assert node.head == chain[-1].hash
+
+
+async def test_peer_whose_branch_finds_no_room_is_doubted_and_not_dropped(
+    net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sidespace, "MAX_SIDE_BLOCKS", 4)
+    monkeypatch.setattr(sidespace, "MAX_BRANCH_BLOCKS", 4)
+    ours, theirs = mine_chain(tmp_path / "ours", 8), mine_chain(tmp_path / "theirs", 9, 1000)
+    node, peer = await net.add(blocks_of(ours)), await net.add_bare()
+    peer.serve_chain(theirs)
+    await net.connect((node, peer))
+    await until(lambda: node.sync.doubts(peer.peer_id) >= 2)
+    assert not node.transport.is_banned(peer.peer_id)
+    monkeypatch.setattr(sidespace, "MAX_BRANCH_BLOCKS", 1 << 16)
+    await node.reaches(theirs.chain.head.hash)
+
+
+class CountedBudget(ReplayBudget):
+    """Counts the replays that were asked for."""
+
+    taken = 0
+
+    async def take(self) -> None:
+        self.taken += 1
+        await super().take()
+
+
+async def test_replays_off_the_main_chain_are_rationed_and_those_on_it_are_not(
+    net: Net, tmp_path: Path
+) -> None:
+    common = blocks_of(mine_chain(tmp_path / "common", 2))
+    theirs, branch = (
+        mine_chain(tmp_path / f"chain-{count}", count, 1000 * count, common).chain for count in (4, 5)
+    )
+    node, peer = await net.add(common), await net.add(common)
+    node.sync._budget = budget = CountedBudget()
+    for block_hash in theirs.index.main[3:]:
+        await peer.service.add_block(_load(theirs, block_hash))
+    await net.connect((node, peer))
+    await node.reaches(theirs.head.hash)
+    assert budget.taken == 0
+    for block_hash in branch.index.main[3:]:
+        await peer.service.add_block(_load(branch, block_hash))
+    await node.reaches(branch.head.hash)
+    assert budget.taken == 5
+
+
+def _load(chain: Chain, block_hash: bytes) -> Block:
+    block = chain.get_block(block_hash)
+    assert block is not None
+    return block
 
 
 @pytest.mark.usefixtures("small_batches")
