@@ -20,7 +20,7 @@ from ledger.errors import InvalidBlock, InvalidHeader
 from ledger.hashing import tagged_hash
 from ledger.index import Entry
 from ledger.keys import KeyPair
-from ledger.sidespace import MAX_SIDE_BYTES
+from ledger.sidespace import MAX_BRANCH_BYTES, MAX_SIDE_BYTES
 from ledger.slots import is_heartbeat_slot
 from ledger.work import TicketTask
 
@@ -140,8 +140,8 @@ def measure_forgeries(forks: tuple[int, ...] = (0, 12, 52), length: int = LENGTH
         return [
             f"gossip: {replays} replay for a forged header, then its sender is banned",
             *(describe(send_branch(world, fork)) for fork in forks),
-            f"however many peers do so: all that is kept off the main chain takes at most {MAX_SIDE_BYTES >> 20} MiB"
-            " (branches as dense in work as the main chain apart), and what nobody trained is dropped first",
+            f"however many peers do so, {MAX_SIDE_BYTES >> 20} MiB are kept off the main chain, what nobody trained is"
+            f" dropped first; a branch on course to outweigh the main chain may have {MAX_BRANCH_BYTES >> 20} MiB",
         ]
     finally:
         world.close()
