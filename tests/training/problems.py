@@ -77,6 +77,13 @@ def saturate_weights(weights: bytes) -> bytes:
     return np.where(np.frombuffer(weights, "<i8") < 0, -LIMIT, LIMIT).astype("<i8").tobytes()
 
 
+# Those that rounds are settled with, too: how a settlement goes does not hang on the function of scores.
+SETTLED = (
+    "attention positional classes", "attention rows", "attention saturated", "attention one token",
+    "attention many tokens", "softmax classes", "softmax keys rows", "softmax saturated", "softmax block and a bit",
+    "rescaled cosh keys", "sequence softmax", "exponential",
+)  # fmt: skip
+
 # Sizes that fill vectors and that do not; one token, many; every kind of placement, targets and keys; inputs and
 # weights over their whole range; rates at both ends.
 PROBLEMS: dict[str, Callable[[], Problem]] = {

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from tests.training.payloads import round_delta
-from tests.training.problems import PROBLEMS, SEED
+from tests.training.problems import PROBLEMS, SEED, SETTLED
 from training.engine import Engine, Run
 from training.exact import counter, functions, integers
 from training.exact.trace import Trace
@@ -47,8 +47,8 @@ def build(path: str = "portable") -> dict[str, Json]:
         },
         "exact_payloads": {"payloads": _payloads(), "take_out": _take_out()},
         "exact_settlements": {
-            "tasks": [_settlement(name, path) for name in PROBLEMS],
-            "updates": [build_updates(name, path) for name in PROBLEMS],
+            "tasks": [_settlement(name, path) for name in SETTLED],
+            "updates": [build_updates(name, path) for name in SETTLED],
         },
     }
 
