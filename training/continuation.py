@@ -6,7 +6,8 @@ Source: docs/protocol.md, section 4; docs/job-files.md.
 from dataclasses import dataclass
 
 from training.hashing import compute_cid
-from training.jobfile import OBJECTIVES, ChoiceParam, JobFile
+from training.jobfile import JobFile
+from training.objective_params import OBJECTIVES, ChoiceParam
 from training.section import JobFileError
 
 SHOWN_DIGITS = 10  # of a job's id
@@ -39,7 +40,8 @@ def check_start(job_file: JobFile, start: Start | None) -> None:
     if job_file.objective != start.objective:
         raise _misfit(job_file, "name", parent, repr(start.objective), repr(job_file.objective))
     shape = OBJECTIVES[job_file.objective]
-    for param, (name, came), expected in zip(shape.params, job_file.params, start.params, strict=True):
+    known = start.params + (0,) * (len(shape.params) - len(start.params))  # optional ones are left out
+    for param, (name, came), expected in zip(shape.params, job_file.params, known, strict=True):
         if came != expected:
             show = (lambda i, words=param.words: repr(words[i])) if isinstance(param, ChoiceParam) else str
             raise _misfit(job_file, name, parent, show(expected), show(came))

@@ -110,6 +110,10 @@ def _expect_shapes(job_file: JobFile) -> dict[str, tuple[int, ...]]:
     targets: tuple[int, ...] = (get("outputs"),)
     if job_file.objective == "attention_regression":
         inputs, targets = (get("tokens"), get("width")), (get("tokens"), get("outputs"))
+    if job_file.objective == "sequence_regression":
+        inputs, targets = (get("tokens"), get("width")), (get("tokens"),)
+    if job_file.objective == "exponential_regression":
+        targets = (1,)
     return {
         "inputs": inputs,
         "targets": () if get("targets") else targets,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from training.data import Names, describe_choice
 from training.exact.grids import DATA
+from training.objective_params import OBJECTIVES, ChoiceParam, DecimalParam, Param
 from training.quantise import Normalisation
 from training.section import JobFileError, Section, Table, show_value
 
@@ -25,59 +26,6 @@ LOSS_BITS = 40
 STEPS, SHARD, SAMPLE, LIFETIME = (2, 64), (1, 4096), (16, 4096), (1, 2**32)
 WIDEST_MULTIPLY = Decimal(10) ** 12
 JOB_DIGITS = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class IntegerParam:
-    """A parameter of an objective that is a number."""
-
-    name: str
-    low: int
-    high: int
-    default: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChoiceParam:
-    """A parameter of an objective that is one of a few words; the spec stores the word's place."""
-
-    name: str
-    words: tuple[str, ...]
-    default: str | None = None
-
-
-TARGETS = ChoiceParam("targets", ("values", "class"))
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectiveShape:
-    """An objective's parameters in the order of the spec, and the tensors it trains."""
-
-    params: tuple[IntegerParam | ChoiceParam, ...]
-    tensors: tuple[str, ...]
-
-
-OBJECTIVES = {
-    "attention_regression": ObjectiveShape(
-        params=(
-            IntegerParam("tokens", 1, 64),
-            IntegerParam("width", 1, 256),
-            IntegerParam("outputs", 1, 256),
-            ChoiceParam("placement", ("plain", "positional"), "plain"),
-            TARGETS,
-        ),
-        tensors=("X", "Y"),
-    ),
-    "softmax_regression": ObjectiveShape(
-        params=(
-            IntegerParam("features", 1, 1024),
-            IntegerParam("outputs", 2, 1024),
-            IntegerParam("key_width", 0, 1024, 0),
-            TARGETS,
-        ),
-        tensors=("X",),
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +106,13 @@ class JobFile:
     def tensors(self) -> tuple[str, ...]:
         """Names of the tensors that the objective trains, in the order of their rates."""
         return OBJECTIVES[self.objective].tensors
+
+    @property
+    def spec_params(self) -> tuple[int, ...]:
+        """The objective's parameters as the spec has them: optional ones at the end are left out where all are 0."""
+        values = tuple(value for _, value in self.params)
+        needed = len(values) - OBJECTIVES[self.objective].optional
+        return values if any(values[needed:]) else values[:needed]
 
     def get_param(self, name: str) -> int:
         """The value of one of the objective's parameters, 0 where it has none of that name."""
@@ -256,10 +211,14 @@ def _read_objective(section: Section) -> tuple[str, tuple[tuple[str, int], ...]]
     return name, tuple((param.name, _read_param(section, param)) for param in shape.params)
 
 
-def _read_param(section: Section, param: IntegerParam | ChoiceParam) -> int:
-    if isinstance(param, IntegerParam):
-        return section.take_integer(param.name, param.low, param.high, default=param.default)
-    return param.words.index(section.take_word(param.name, param.words, param.default))
+def _read_param(section: Section, param: Param) -> int:
+    if isinstance(param, ChoiceParam):
+        return param.words.index(section.take_word(param.name, param.words, param.default))
+    if isinstance(param, DecimalParam):
+        highest = Decimal(param.high) / 2**param.fraction_bits
+        value = section.take_decimal(param.name, Decimal(0), highest, default=Decimal(0))
+        return int((value * 2**param.fraction_bits).to_integral_value())
+    return section.take_integer(param.name, param.low, param.high, default=param.default)
 
 
 def _read_data(section: Section) -> DataSource:

@@ -25,6 +25,7 @@ from training.jobdata import (
     store_targets,
 )
 from training.jobfile import JobFile, Rule, load_job_file
+from training.pitfalls import check_pitfalls
 from training.quantise import Integers, Loss, Standard
 from training.rates import LARGEST, SMALLEST, convert_rate
 from training.section import JobFileError
@@ -93,6 +94,7 @@ def prepare(job_file: JobFile, sidecar_limit: int, start: Start | None = None) -
     `start` is the job that this one continues, whatever digits of its id the file names.
     """
     check_start(job_file, start)
+    check_pitfalls(job_file)
     arrays = load_samples(job_file)
     parts = draw_parts(job_file, arrays["inputs"].shape[0])
     report: dict[str, Loss] = {}
@@ -169,7 +171,7 @@ def _draft_spec(job_file: JobFile, blob: bytes, start: Start | None) -> SpecDraf
     return SpecDraft(
         title=job_file.title,
         objective=job_file.objective,
-        params=tuple(value for _, value in job_file.params),
+        params=job_file.spec_params,
         data_cid=compute_cid(blob),
         data_size=len(blob),
         init_seed=derive_seed(job_file, "weights"),

@@ -18,6 +18,7 @@ from node.cli.waiting import waiting
 from node.exits import Exit, UserError
 from node.rpc.client import Json
 from node.rpc.errors import ClientError
+from node.testnet.environment import has_kernels
 from node.testnet.network import MAX_NODES, READY_TIMEOUT_S, Testnet
 from node.testnet.state import FOLDER, STATE_FILE
 
@@ -90,7 +91,10 @@ def up(
             warn(f"the network has {there} nodes, all are started; -n {nodes} takes none away")
         total = len({*network.names(), *network.name_nodes(nodes, attacks)})
         warn(f"starting {count_of(total, 'node')} in {path}{again}")
-        with waiting("the nodes load their kernels and connect") as say:
+        what = "the nodes load their kernels and connect"
+        if not has_kernels():
+            what = "the first node compiles the exact kernels, once: a minute or two; then all connect"
+        with waiting(what) as say:
             network.up(
                 nodes,
                 lambda node, seconds: say(f"  {node} is ready after {seconds:.1f} s"),

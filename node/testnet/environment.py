@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from node.threads import VARIABLES
+from training.exact.fused.cache import is_compiled
 
 # They would win over each node's own config.toml.
 NODE_VARIABLES = tuple(
@@ -20,6 +21,11 @@ def node_environment() -> dict[str, str]:
         environment.setdefault(name, "1")
     environment["PYTHONUNBUFFERED"] = "1"
     return add_kernel_cache(environment)
+
+
+def has_kernels() -> bool:
+    """Whether the exact kernels of these sources were compiled before, where nodes look for them."""
+    return is_compiled(node_environment().get("NUMBA_CACHE_DIR"))
 
 
 def add_kernel_cache(environment: dict[str, str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from node.datadir import CONFIG, CONSOLE_FILE, LOG_FILE, NODE_FILE, NodeConfig, 
 from node.exits import Exit
 from node.rpc.client import NodeClient, read_address, read_node_file
 from node.rpc.errors import ClientError
-from node.testnet.environment import node_environment
+from node.testnet.environment import has_kernels, node_environment
 from node.testnet.process import (
     ProcessId,
     find_left_over,
@@ -35,6 +35,9 @@ from node.testnet.state import NetworkState, NodeEntry, TestnetError, load_state
 DAEMON = (sys.executable, "-P", "-m", "node")
 ADVERSARY = (sys.executable, "-P", "-m", "node.testnet.adversary")  # then the attack's name
 READY_TIMEOUT_S = 90.0
+COMPILE_S = (
+    510.0  # more for the first node where the kernels are to be compiled: a minute or two, or far more
+)
 STOP_TIMEOUT_S = 15.0
 KILL_TIMEOUT_S = 5.0
 POLL_S = 0.1
@@ -150,7 +153,7 @@ class Testnet:
                 self.add(name, attack)
             first, *others = self.names()
             started = [name for name in (first,) if self.start(name)]
-            self.wait_ready(started, report, timeout_s)
+            self.wait_ready(started, report, timeout_s if has_kernels() else timeout_s + COMPILE_S)
             started = [name for name in others if self.start(name)]
             self.wait_ready(started, report, timeout_s)
         except BaseException:

@@ -67,6 +67,7 @@ class Requests:
         from training.engine import Engine
         from training.errors import TrainingError
         from training.jobs import load_job_file, prepare
+        from training.pitfalls import list_pitfalls
         from training.tuning import tune_rates
 
         start = self._read_start(*parent) if parent else None
@@ -100,7 +101,7 @@ class Requests:
             prepared.escrow,
             *sizes,
             facts.work,
-            [],
+            list_pitfalls(prepared.file, prepared.blob),
         ]
 
     def _read_start(self, job_id: bytes, spec: bytes, weights: bytes) -> Start:

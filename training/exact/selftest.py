@@ -28,6 +28,8 @@ NO_BLOBS: Mapping[bytes, bytes] = {}
 HEARTBEAT_DIGEST = "7b5eb5967ac34ee5"
 ATTENTION_DIGEST = "80df7e3e77129503"
 SOFTMAX_DIGEST = "c29e0a8ef30510ba"
+SEQUENCE_DIGEST = "c225ebf2abbddc36"
+EXPONENTIAL_DIGEST = "3adc9a3e154c65bb"
 UPDATE_DIGEST = "1e6e618f489ac023"
 PREDICTIONS_DIGEST = "0dfb9baf4d700a34"
 EXP_DIGEST = "6b7ae108d16f0363"
@@ -39,6 +41,8 @@ def check_machine(path: Path = "fused") -> None:
     _require(f"heartbeat ticket ({path})", run_heartbeat(path), HEARTBEAT_DIGEST)
     _require(f"attention_regression ticket ({path})", run_attention(path), ATTENTION_DIGEST)
     _require(f"softmax_regression ticket ({path})", run_softmax(path), SOFTMAX_DIGEST)
+    _require(f"sequence_regression ticket ({path})", run_sequence(path), SEQUENCE_DIGEST)
+    _require(f"exponential_regression ticket ({path})", run_exponential(path), EXPONENTIAL_DIGEST)
     _require(f"settlement with an update ({path})", run_update(path), UPDATE_DIGEST)
     _require(f"predictions ({path})", run_predictions(path), PREDICTIONS_DIGEST)
 
@@ -228,6 +232,18 @@ def run_softmax(path: Path) -> str:
     return _run_task(*_make_softmax(path))
 
 
+def run_sequence(path: Path) -> str:
+    """cosh, its derivative, and a weight on the scores."""
+    blob = _make_blob((3, 5), 3, rows=True)
+    return _run_task(*_make_problem("sequence_regression", (3, 5, 2, 300), blob, ((3, 7),), path))
+
+
+def run_exponential(path: Path) -> str:
+    """A sum of exponentials with alternating signs, an odd number of them."""
+    blob = _make_blob((9,), 1, rows=True)
+    return _run_task(*_make_problem("exponential_regression", (9, 7), blob, ((3, 9),), path))
+
+
 def run_predictions(path: Path) -> str:
     """Classes of a few samples, by both objectives."""
     attention, task, weights = _make_attention(path)
@@ -279,12 +295,13 @@ Problem = tuple[Engine, Task, bytes]
 
 
 def _make_attention(path: Path, more: Mapping[bytes, bytes] = NO_BLOBS) -> Problem:
-    blob = _make_blob((3, 5), 7, keys=False)
+    blob = _make_blob((3, 5), 7)
     return _make_problem("attention_regression", (3, 5, 7, 1, 1), blob, ((3, 12), (3, 12)), path, more)
 
 
 def _make_softmax(path: Path) -> Problem:
-    return _make_problem("softmax_regression", (9, 5, 3, 0), _make_blob((9,), 5, keys=True), ((3, 9),), path)
+    blob = _make_blob((9,), 5, rows=True, keys=True)
+    return _make_problem("softmax_regression", (9, 5, 3, 0), blob, ((3, 9),), path)
 
 
 def _make_problem(
@@ -310,14 +327,15 @@ def _run_task(engine: Engine, task: Task, weights: bytes) -> str:
     return _summarise(run, settled.weights, repr(settled.losses).encode())
 
 
-def _make_blob(inputs: tuple[int, ...], outputs: int, *, keys: bool) -> bytes:
+def _make_blob(inputs: tuple[int, ...], outputs: int, *, rows: bool = False, keys: bool = False) -> bytes:
+    """Targets are classes, or `rows` of values."""
     tensors = []
     for name in NAMES:
         stream = open_stream(SEED, name)
         if name.endswith("inputs"):
             values = make_uniform(stream, 16 * int(np.prod(inputs)), 16).reshape(16, *inputs)
             tensors.append(BlobTensor(name, 12, np.clip(values, -32767, 32767).astype("<i2")))
-        elif keys:
+        elif rows:
             values = make_uniform(stream, 16 * outputs, 14).reshape(16, outputs)
             tensors.append(BlobTensor(name, 12, values.astype("<i2")))
         else:

@@ -3,18 +3,22 @@
 import time
 from collections.abc import Callable
 
-from training.exact.fused.compiler import choose_cache_folder
+from training.exact.fused.cache import choose_cache_folder
 from training.exact.selftest import (
     check_primitives,
     run_attention,
+    run_exponential,
     run_heartbeat,
     run_predictions,
+    run_sequence,
     run_softmax,
 )
 
 KERNELS: tuple[tuple[str, Callable[[], object]], ...] = (
     ("attention_regression", lambda: run_attention("fused")),
     ("softmax_regression", lambda: run_softmax("fused")),
+    ("exponential_regression", lambda: run_exponential("fused")),
+    ("sequence_regression", lambda: run_sequence("fused")),
     ("primitives", lambda: check_primitives("fused")),
     ("predictions", lambda: run_predictions("fused")),
     ("heartbeat", lambda: run_heartbeat("fused")),

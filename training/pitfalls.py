@@ -1,0 +1,75 @@
+"""What a job's owner may not have meant: problems that are solved at the start, collapse, or have no solution.
+
+Source: the pitfalls of 2305.00660, 2307.02419 and 2303.16504; docs/objectives.md. What can only waste an escrow is
+refused, what may be meant is said.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.exact.grids import DATA
+from training.exact.scores import Function
+from training.jobfile import JobFile
+from training.objectives.registry import get_objective
+from training.section import JobFileError
+from training.splits import Split, parse_dataset
+
+ONE = 1 << DATA.f
+NEAR_ONE = 1 / 64  # what rounding a row to a coarse step may add to its sum
+
+
+def check_pitfalls(job_file: JobFile) -> None:
+    """Raise JobFileError for a function of scores that leaves nothing to train."""
+    function, weight = job_file.get_param("function"), job_file.get_param("weight")
+    if function == Function.EXP and not weight:
+        raise JobFileError(
+            f"{job_file.path}: [objective] weight: expected more than 0 where function is 'exp', got 0: without it all"
+            " scores fall to the end of their range, where the loss is small and nothing was learnt; 0.1 is a beginning"
+        )
+    if function == Function.SINH and not job_file.parent:
+        raise JobFileError(
+            f"{job_file.path}: [objective] function: 'sinh' is for jobs with a parent: weights of 0 solve it, and new"
+            " jobs start near 0; take 'cosh' or 'exp', or name the job whose weights to go on from"
+        )
+
+
+def list_pitfalls(job_file: JobFile, blob: bytes) -> list[str]:
+    """What the owner of a job that was prepared should know of its training data."""
+    objective = get_objective(job_file.objective, job_file.spec_params)
+    train = parse_dataset(blob, objective.layout).train
+    notes = []
+    if objective.layout.rows is not None and job_file.objective in (
+        "softmax_regression",
+        "sequence_regression",
+    ):
+        notes += _note_sums(train)
+    if job_file.objective == "exponential_regression":
+        notes += _note_contradictions(train)
+    return notes
+
+
+def _note_sums(train: Split) -> list[str]:
+    sums = train.rows.sum(1, dtype=np.int64) / ONE
+    off = int((np.abs(sums - 1) > NEAR_ONE).sum())
+    if not off:
+        return []
+    return [
+        f"targets of {off:,} of {train.count:,} training samples do not sum to 1 (they sum to {sums.min():.3g} to"
+        f" {sums.max():.3g}): no weights can reach them"
+    ]
+
+
+def _note_contradictions(train: Split) -> list[str]:
+    distinct, which = np.unique(train.inputs, axis=0, return_inverse=True)
+    targets = train.rows[:, 0].astype(np.int64)
+    highest, lowest = np.full(len(distinct), -(1 << 15)), np.full(len(distinct), 1 << 15)
+    np.maximum.at(highest, which.reshape(-1), targets)
+    np.minimum.at(lowest, which.reshape(-1), targets)
+    against = int((highest > lowest).sum())
+    if not against:
+        return []
+    return [
+        f"{against:,} inputs occur with different targets among the training samples: they cannot be interpolated, the"
+        " loss stays above 0"
+    ]
