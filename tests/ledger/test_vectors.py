@@ -12,17 +12,18 @@ from ledger.genesis import Genesis
 from ledger.hashing import check_cid, parse_cid_text, tagged_hash
 from ledger.jobspec import decode_spec, trial_seed
 from ledger.keys import parse_address, verify
-from ledger.merkle import verify_proof
+from ledger.merkle import merkle_root, verify_proof
 from ledger.params import LOCAL
 from ledger.records import JOB, decode_job
 from ledger.smt import SparseMerkleTree, StateProof
+from ledger.tranches import decode_tranche
 from ledger.transactions import decode_transaction, verify_signature
 from tests.vectors.build_ledger import FOLDER, build
 from tests.vectors.build_ledger_light import read_proof
 from tests.vectors.build_ledger_state import root_of
 
 NAMES = (
-    *("ledger_bytes", "ledger_trees", "ledger_chains", "ledger_records"),
+    *("ledger_bytes", "ledger_trees", "ledger_tranches", "ledger_chains", "ledger_records"),
     *("ledger_state", "ledger_light", "ledger_targets"),
 )
 BUILT = build()
@@ -75,6 +76,16 @@ def test_merkle_vectors_verify() -> None:
         proof = [bytes.fromhex(item) for item in row["proof_of_last"]]
         last = row["count"] - 1
         assert verify_proof(bytes.fromhex(row["root"]), b"leaf %d" % last, last, row["count"], proof)
+
+
+def test_tranche_vectors_are_proven() -> None:
+    for split in _load("ledger_tranches")["splits"]:
+        salted = [bytes.fromhex(row["salt"] + row["blob"]) for row in split["tranches"]]
+        assert merkle_root(salted).hex() == split["evaluation"]
+        for index, row in enumerate(split["tranches"]):
+            tranche = decode_tranche(bytes.fromhex(row["file"]))
+            assert (tranche.index, tranche.count, tranche.is_proven) == (index, len(salted), True)
+            assert (tranche.root.hex(), tranche.salt + tranche.blob) == (split["evaluation"], salted[index])
 
 
 def test_smt_vectors_verify() -> None:

@@ -18,6 +18,7 @@ from ledger.keys import ADDRESS_PREFIXES, KeyPair, address_of, address_text
 from ledger.merkle import merkle_proof, merkle_root
 from ledger.params import LOCAL, MAINNET, MAX_TARGET, PRESETS, encode_params
 from ledger.smt import SparseMerkleTree, hash_leaf, hash_value, state_key
+from ledger.tranches import make_tranches
 from ledger.transactions import Transaction
 from tests.ledger.samples import (
     BLOB,
@@ -43,6 +44,7 @@ def build() -> dict[str, object]:
     return {
         "ledger_bytes": {"codec": _codec(), "hashes": _hashes(), "keys": _keys()},
         "ledger_trees": {"merkle": _merkle(), "smt": _smt()},
+        "ledger_tranches": {"splits": [_tranches(count) for count in (1, 2, 3, 5)]},
         "ledger_chains": {"params": _params(), "genesis": _geneses()},
         "ledger_records": {
             "chain_id": CHAIN_ID.hex(),
@@ -112,6 +114,16 @@ def _merkle() -> list[dict[str, object]]:
         proof = merkle_proof(leaves, count - 1) if count else []
         rows.append({"count": count, "root": merkle_root(leaves).hex(), "proof_of_last": _hex(proof)})
     return rows
+
+
+def _tranches(count: int) -> dict[str, object]:
+    blobs = [BLOB, *(b"blob %d" % i for i in range(1, count))]
+    tranches = make_tranches(blobs, tagged_hash("gc/vectors", b"secret"))
+    rows = [
+        {"salt": tranche.salt.hex(), "blob": tranche.blob.hex(), "file": tranche.encode().hex()}
+        for tranche in tranches
+    ]
+    return {"evaluation": tranches[0].root.hex(), "tranches": rows}
 
 
 def _smt() -> list[dict[str, object]]:
