@@ -32,7 +32,7 @@ from training.objectives.registry import get_objective
 from training.paths import ExactPath, FusedPath, PortablePath
 from training.settlement import SCALES, SumLosses
 from training.slices import SliceLoss, find_classes
-from training.splits import Dataset, Split, parse_dataset
+from training.splits import Dataset, Split, parse_dataset, parse_tranche
 
 MAX_STEPS = 64
 MAX_MANTISSA = 4095
@@ -85,6 +85,16 @@ class Run:
     before: int
     after: int
     delta: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How weights do on samples: the sum of exact losses in units of 2^-40, the number of samples, and how many are
+    classified as labelled, None where the targets are rows."""
+
+    total: int
+    count: int
+    right: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +240,24 @@ class Engine:
             total = self._path.sum_losses(objective, judge, start, rows)
             found.append(SliceLoss(int(label), total, len(rows)))
         return found
+
+    def score_judging(self, task: Task, weights: bytes) -> Score:
+        """How weights do on the whole judging split."""
+        return self._score(task, weights, self._prepare(task).data.judge)
+
+    def score_tranche(self, task: Task, weights: bytes, tranche: bytes) -> Score:
+        """How weights do on a tranche of an evaluation split; BlobRefused for one that does not fit the task."""
+        prepared = self._prepare(task)
+        split = parse_tranche(tranche, prepared.objective.layout, prepared.data.train.keys)
+        return self._score(task, weights, split)
+
+    def _score(self, task: Task, weights: bytes, split: Split) -> Score:
+        objective = self._prepare(task).objective
+        total = self._sum_split(objective, split, _read_weights(weights, objective))
+        right = None
+        if objective.layout.rows is None:
+            right, _ = self.accuracy(task, weights, split.inputs, split.labels)
+        return Score(total, split.count, right)
 
     def _sum_split(self, objective: Objective, split: Split, weights: Integers) -> int:
         return self._path.sum_losses(objective, split, weights, np.arange(split.count, dtype=np.int64))

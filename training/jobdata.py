@@ -1,6 +1,7 @@
 """A job's data: loaded in the shapes of its objective, drawn into parts, and put on the grid, each mistake by name."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,7 @@ class Parts:
     train: list[int]
     judge: list[int]
     holdout: list[int]
+    tranches: list[list[int]]  # of the evaluation split
 
 
 def load_samples(job_file: JobFile) -> dict[str, Values]:
@@ -154,22 +156,37 @@ def _suggest_shape(job_file: JobFile, role: str, given: tuple[int, ...], flat: t
 
 
 def draw_parts(job_file: JobFile, samples: int) -> Parts:
-    """Sample numbers for training, judging and holding out. Held-out ones are drawn first: other counts keep them."""
+    """Sample numbers of all parts. Held-out ones are drawn first, then those of the evaluation split: the counts of
+    what is drawn later do not change them."""
     split = job_file.split
-    total = split.train + split.judge + split.holdout
+    total = split.train + split.judge + split.holdout + split.evaluation
     if total > samples:
+        names = "train + judge + holdout" + (" + evaluation" if split.evaluation else "")
         raise fail(
             job_file,
             "split",
-            f"train + judge + holdout is {total}, but {job_file.data.file} has {samples} samples; lower the counts",
+            f"{names} is {total}, but {job_file.data.file} has {samples} samples; lower the counts",
         )
     if job_file.rule.shard > split.train:
         raise fail(
             job_file, "rule.shard", f"{job_file.rule.shard} is more than the {split.train} training samples"
         )
     drawn = draw_sample(open_stream(derive_seed(job_file, "split"), "split"), samples, total)
-    held, kept = drawn[: split.holdout], drawn[split.holdout :]
-    return Parts(train=kept[: split.train], judge=kept[split.train :], holdout=held)
+    held, rest = drawn[: split.holdout], drawn[split.holdout :]
+    secret, kept = rest[: split.evaluation], rest[split.evaluation :]
+    return Parts(
+        train=kept[: split.train],
+        judge=kept[split.train :],
+        holdout=held,
+        tranches=deal(secret, split.tranches),
+    )
+
+
+def deal(rows: list[int], tranches: int) -> list[list[int]]:
+    """The rows in so many runs; where they cannot be of one size, the first are larger by one."""
+    size, larger = divmod(len(rows), tranches) if tranches else (0, 0)
+    starts = [i * size + min(i, larger) for i in range(tranches + 1)]
+    return [rows[start:end] for start, end in pairwise(starts)]
 
 
 def measure_inputs(job_file: JobFile, inputs: Values, train: list[int]) -> Standard | None:

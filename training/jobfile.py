@@ -21,6 +21,7 @@ MAX_TITLE_BYTES = 64
 MAX_JOB_FILE_BYTES = 1 << 16
 MAX_COLUMNS = 1024
 MAX_SAMPLES = 1 << 26
+MAX_TRANCHES = 256
 MAX_TARGET_LOSS = 2**50 - 1  # in units of 2^-40
 LOSS_BITS = 40
 STEPS, SHARD, SAMPLE, LIFETIME = (2, 64), (1, 4096), (16, 4096), (1, 2**32)
@@ -57,11 +58,13 @@ class DataSource:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Samples of each part, drawn without overlap."""
+    """Samples of each part, drawn without overlap; those of the evaluation split go into so many tranches."""
 
     train: int
     judge: int
     holdout: int
+    evaluation: int
+    tranches: int  # 0 where there is no evaluation split
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,12 +292,23 @@ def _read_names(section: Section) -> Names:
 
 
 def _read_split(section: Section) -> Split:
-    section.expect(("train", "judge", "holdout"))
+    section.expect(("train", "judge", "holdout", "evaluation", "tranches"))
+    evaluation = section.take_integer("evaluation", 0, MAX_SAMPLES, default=0)
     return Split(
         train=section.take_integer("train", 1, MAX_SAMPLES),
         judge=section.take_integer("judge", 1, MAX_SAMPLES),
         holdout=section.take_integer("holdout", 0, MAX_SAMPLES, default=0),
+        evaluation=evaluation,
+        tranches=_read_tranches(section, evaluation),
     )
+
+
+def _read_tranches(section: Section, evaluation: int) -> int:
+    if evaluation:
+        return section.take_integer("tranches", 1, min(MAX_TRANCHES, evaluation), default=1)
+    if "tranches" in section.table:
+        raise section.fail("tranches", "there are no samples for them: set evaluation, or remove it")
+    return 0
 
 
 def _read_rule(section: Section, tensors: tuple[str, ...]) -> Rule:

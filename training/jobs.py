@@ -29,7 +29,7 @@ from training.pitfalls import check_pitfalls
 from training.quantise import Integers, Loss, Standard
 from training.rates import LARGEST, SMALLEST, convert_rate
 from training.section import JobFileError
-from training.splits import KEYS, NAMES
+from training.splits import KEYS, NAMES, TRANCHE_NAMES
 
 __all__ = [
     "JobFile",
@@ -42,6 +42,7 @@ __all__ = [
     "prepare",
 ]
 
+MAX_TRANCHE_BYTES = 8 << 20  # the largest that its file may hold (section 11 of docs/protocol.md)
 FIELD_KEYS = {"shard": "rule.shard", "steps": "rule.steps", "sample": "market.judging_sample", "data": "data"}
 
 
@@ -65,7 +66,7 @@ class SpecDraft:
     target: int
     lifetime: int
     market_only: int
-    evaluation: bytes
+    evaluation: bytes  # empty: the root is over salts, and these are whoever's who submits
     parent: bytes  # id and weights of the job that this one continues, or nothing
     parent_weights: bytes
 
@@ -81,6 +82,7 @@ class PreparedJob:
     escrow: int  # units
     holdout_inputs: StoredArray  # never in the blob
     holdout_targets: StoredArray
+    tranches: tuple[bytes, ...]  # of the evaluation split, never in the blob either
     keys: StoredArray | None
     parts: Parts
     input_offset: Integers  # what was subtracted from every rounded input, in stored units
@@ -117,6 +119,7 @@ def prepare(job_file: JobFile, sidecar_limit: int, start: Start | None = None) -
         escrow=job_file.market.escrow,
         holdout_inputs=inputs.take(parts.holdout),
         holdout_targets=targets.take(parts.holdout),
+        tranches=_encode_tranches(job_file, inputs, targets, parts.tranches),
         keys=keys,
         parts=parts,
         input_offset=offset,
@@ -147,6 +150,27 @@ def encode_arrays(
     arrays = (*train, *judge) if keys is None else (*train, *judge, keys)
     names = (*NAMES, KEYS)
     return encode_blob([_shrink(name, array) for name, array in zip(names, arrays, strict=False)])
+
+
+def _encode_tranches(
+    job_file: JobFile, inputs: StoredArray, targets: StoredArray, tranches: list[list[int]]
+) -> tuple[bytes, ...]:
+    blobs = tuple(encode_tranche(inputs.take(rows), targets.take(rows)) for rows in tranches)
+    largest = max(map(len, blobs), default=0)
+    if largest > MAX_TRANCHE_BYTES:
+        raise fail(
+            job_file,
+            "split.tranches",
+            f"the largest tranche has {largest} bytes, at most {MAX_TRANCHE_BYTES} expected; use"
+            f" {1 + len(blobs) * largest // MAX_TRANCHE_BYTES} tranches or more, or fewer samples",
+        )
+    return blobs
+
+
+def encode_tranche(inputs: StoredArray, targets: StoredArray) -> bytes:
+    """The blob of a tranche of an evaluation split: one set of samples, without keys."""
+    arrays = zip(TRANCHE_NAMES, (inputs, targets), strict=True)
+    return encode_blob([_shrink(name, array) for name, array in arrays])
 
 
 def _shrink(name: str, array: StoredArray) -> BlobTensor:

@@ -13,6 +13,7 @@ from training.exact.grids import DATA
 
 Shorts = NDArray[np.int16]
 NAMES = ("train.inputs", "train.targets", "judge.inputs", "judge.targets")
+TRANCHE_NAMES = ("evaluation.inputs", "evaluation.targets")
 KEYS = "keys"
 NO_ROWS: Shorts = np.zeros((1, 1), np.int16)
 NO_LABELS: Shorts = np.zeros(1, np.int16)
@@ -61,14 +62,24 @@ class Dataset:
 def parse_dataset(blob: bytes, layout: Layout) -> Dataset:
     """Decode a blob and check it against what an objective wants; raises BlobRefused."""
     tensors = decode_blob(blob)
-    expected = NAMES + ((KEYS,) if layout.keys else ())
+    _check_names(tensors, NAMES + ((KEYS,) if layout.keys else ()))
+    keys = _read_units(tensors[4], layout.keys) if layout.keys else NO_KEYS
+    return Dataset(_make_split(tensors[0:2], keys, layout), _make_split(tensors[2:4], keys, layout))
+
+
+def parse_tranche(blob: bytes, layout: Layout, keys: Shorts) -> Split:
+    """Decode a tranche of an evaluation split, with the keys of its job's data; raises BlobRefused."""
+    tensors = decode_blob(blob)
+    _check_names(tensors, TRANCHE_NAMES)
+    return _make_split(tensors, keys, layout)
+
+
+def _check_names(tensors: Sequence[BlobTensor], expected: tuple[str, ...]) -> None:
     names = tuple(tensor.name for tensor in tensors)
     if names != expected:
         raise BlobRefused(
             "names", f"tensors {', '.join(expected)} in this order expected, got {', '.join(names)}"
         )
-    keys = _read_units(tensors[4], layout.keys) if layout.keys else NO_KEYS
-    return Dataset(_make_split(tensors[0:2], keys, layout), _make_split(tensors[2:4], keys, layout))
 
 
 def _make_split(tensors: Sequence[BlobTensor], keys: Shorts, layout: Layout) -> Split:
