@@ -351,6 +351,7 @@ async def run_services(settings: Settings, stop: Stop, parts: Services) -> None:
 def _make_api_context(settings: Settings, stop: Stop, parts: Services, token: str) -> ApiContext:
     return ApiContext(
         name=settings.name,
+        data_dir=settings.data_dir,
         token=token,
         chain=parts.chain,
         worker=parts.worker,

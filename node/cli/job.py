@@ -5,6 +5,7 @@ import sys
 import click
 
 from node.amounts import format_amount, format_coins
+from node.cli.evaluate import evaluate
 from node.cli.job_names import get_job, list_parent
 from node.cli.options import connect, reading
 from node.cli.output import count_of, format_loss, print_facts, print_json, print_next, print_table, shorten
@@ -25,7 +26,7 @@ def job() -> None:
     """Quote, submit and cancel training jobs, watch them, fetch results."""
 
 
-for command in (quote, submit, result, slices, provenance, proof):
+for command in (quote, submit, result, slices, evaluate, provenance, proof):
     job.add_command(command)
 
 
@@ -83,6 +84,7 @@ def list_job_facts(answer: Json) -> list[tuple[str, object]]:
         ),
         ("owner", answer["owner"]),
         *list_parent(answer["parent"]),
+        *list_evaluation(answer["evaluation"]),
         (
             "loss",
             f"{format_loss(answer['loss'])}, began at {format_loss(answer['first_loss'])}, target {target}",
@@ -98,6 +100,13 @@ def list_job_facts(answer: Json) -> list[tuple[str, object]]:
         ("weights", answer["weights_cid"] or "-"),
         ("submitted", f"height {answer['submitted']}, ends by height {answer['lifetime_ends']}"),
     ]
+
+
+def list_evaluation(root: str | None) -> list[tuple[str, object]]:
+    """The fact of a secret evaluation split, none where the job committed to none."""
+    if root is None:
+        return []
+    return [("evaluation", f"a secret split, root {root}; its tranches are for: gradientcoin job evaluate")]
 
 
 def list_tickets(answer: Json) -> list[tuple[str, object]]:

@@ -80,6 +80,7 @@ def print_submitted(answer: Json) -> None:
                 f"{answer['data_bytes']:,} bytes; {answer['train']:,} to train, {answer['judge']:,} to judge",
             ),
             ("data CID", answer["data_cid"]),
+            *list_tranches(answer, "in"),
             *list_start(answer),
             ("spec", answer["spec_sha256"]),
             (
@@ -98,6 +99,15 @@ def print_submitted(answer: Json) -> None:
 
 def list_start(answer: Json) -> list[tuple[str, object]]:
     return [("continues", f"job {answer['parent']}, from its last weights")] if answer["parent"] else []
+
+
+def list_tranches(answer: Json, where: str) -> list[tuple[str, object]]:
+    """The fact of the secret evaluation split: how many samples nobody gets, and where its owner has them."""
+    split = answer["evaluation"]
+    if split is None:
+        return []
+    parts = count_of(split["tranches"], "tranche")
+    return [("evaluation", f"{split['samples']:,} secret samples in {parts}, {where} {split['folder']}")]
 
 
 def describe_burn(answer: Json) -> str:
@@ -151,6 +161,7 @@ def list_costs(answer: Json) -> list[tuple[str, object]]:
             f"{answer['data_bytes']:,} bytes; {answer['train']:,} to train, {answer['judge']:,} to judge",
         ),
         *list_start(answer),
+        *list_tranches(answer, "to be written into"),
         (
             "work",
             f"{int(answer['work']):,} multiply-adds {'of its trial' if answer['market_only'] else 'a ticket'}",

@@ -29,6 +29,7 @@ def explain_job(chain: Chain, job_id: bytes) -> Story:
         submitted=record.submitted,
     )
     _tell_parent(story, chain, job_id)
+    _tell_evaluation(story, chain, job_id)
     reason, next_step = describe(place)
     story.say(reason, reason=record.reason.name.lower())
     _tell_training(story, chain, job_id)
@@ -52,6 +53,18 @@ def _tell_parent(story: Story, chain: Chain, job_id: bytes) -> None:
         parent_version=parent.version,
         parent_weights=cid_text(spec.parent_weights),
     )
+
+
+def _tell_evaluation(story: Story, chain: Chain, job_id: bytes) -> None:
+    record = Overlay(chain.state).get_job(job_id)
+    assert record is not None
+    root = load_spec(record, chain.params).evaluation
+    if root:
+        story.say(
+            "Its owner committed to a secret evaluation split, whose tranches tell whether the weights do well on "
+            "samples that nobody had.",
+            evaluation=root.hex(),
+        )
 
 
 def _tell_training(story: Story, chain: Chain, job_id: bytes) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import trio
@@ -21,7 +22,7 @@ from node.services.pulse import Pulse
 from node.services.update_maker import MarketStats
 from node.trainer.requests import TrainersStatus
 from node.wallet import Wallet
-from node.worker.client import ParentJob, PreparedReply
+from node.worker.client import ParentJob, PreparedReply, Score
 
 T = TypeVar("T")
 
@@ -52,7 +53,13 @@ class Trainer(Protocol):
     def restarts(self) -> int: ...
 
     async def prepare_job(
-        self, toml: str, data_name: str, data: bytes, sidecar_limit: int, parent: ParentJob | None = None
+        self,
+        toml: str,
+        data_name: str,
+        data: bytes,
+        sidecar_limit: int,
+        secret: bytes,
+        parent: ParentJob | None = None,
     ) -> PreparedReply: ...
 
     async def accuracy(self, spec: JobSpec, weights: bytes, inputs_npz: bytes) -> tuple[float, int]: ...
@@ -60,6 +67,8 @@ class Trainer(Protocol):
     async def checkpoint(self, spec: JobSpec, weights: bytes, metadata: dict[str, str]) -> bytes: ...
 
     async def slices(self, spec: JobSpec, weights: bytes) -> list[tuple[int, int, int]]: ...
+
+    async def evaluate(self, spec: JobSpec, weights: bytes, tranche: bytes) -> tuple[Score, Score]: ...
 
 
 class MiningCounts(Protocol):
@@ -125,6 +134,7 @@ class ApiContext:
     """A node, as the API sees it. Made inside the event loop; `api` is set once the port is known."""
 
     name: str
+    data_dir: Path
     token: str = field(repr=False)
     chain: ChainAccess
     worker: Trainer

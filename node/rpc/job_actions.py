@@ -6,12 +6,18 @@ Source: docs/api.md; docs/protocol.md, sections 2, 4 and 10.
 from __future__ import annotations
 
 import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
 
 from ledger.chain import Chain
-from ledger.errors import DecodeError
-from ledger.hashing import cid_text
+from ledger.errors import DecodeError, InvalidTransaction
+from ledger.hashing import HASH_BYTES, cid_text
 from ledger.lifecycle import load_spec
-from ledger.mempool import Mempool
+from ledger.mempool import Mempool, MempoolFull
 from ledger.records import JobRecord, JobStatus, Reason
 from ledger.transactions import CancelJob, SubmitJob
 from ledger.work import WorkRefused
@@ -24,6 +30,7 @@ from node.rpc.job_views import find_job_id, load_result
 from node.rpc.parents import load_parent, read_parent
 from node.rpc.problems import ApiProblem
 from node.rpc.quotes import list_doubts, make_quote, make_submission, show_prepared
+from node.rpc.tranche_files import FOLDER, drop_tranches, get_folder, save_tranches, show_evaluation
 from node.rpc.views import Json, mean_loss, show_address
 from node.wallet import WalletAccount
 from node.worker.client import JobFileRefused, ParentJob, PreparedReply
@@ -42,7 +49,9 @@ async def prepare(context: ApiContext, fields: Fields) -> tuple[PreparedReply, l
     params = context.chain.chain.params
     parent = await context.read(lambda chain, mempool: find_parent(chain, mempool, named)) if named else None
     try:
-        job = await context.worker.prepare_job(toml, data_name, data, params.sidecar_limit, parent)
+        job = await context.worker.prepare_job(
+            toml, data_name, data, params.sidecar_limit, secrets.token_bytes(HASH_BYTES), parent
+        )
     except JobFileRefused as error:
         raise ApiProblem("bad_file", f"{file_name}: {error}", error.hint) from error
     except DecodeError as error:  # the file is one, but its numbers are not for this chain
@@ -70,20 +79,36 @@ async def submit_job(context: ApiContext, fields: Fields) -> Json:
     """Turn a job file and its data into a submission."""
     job, payers = await prepare(context, fields)
     doubts = await context.read(lambda chain, _: list_doubts(chain, job))  # before our own is among the jobs
-    async with context.chain.hold_blobs([job.spec.data_cid]):
+    folder = get_folder(context.data_dir, job)
+    async with keep_tranches(folder, job), context.chain.hold_blobs([job.spec.data_cid]):
         await context.chain.call(lambda chain: chain.blobs.put(job.blob))
         tx = await send_body(context, payers, lambda chain: make_submission(chain, job))
     payer = next(account for account in payers if account.keypair.public == tx.sender)
     assert isinstance(tx.body, SubmitJob)
-    shown = show_prepared(job) | {"notes": [*job.notes, *doubts]}
+    shown = show_prepared(job) | {"notes": [*job.notes, *doubts], "evaluation": show_evaluation(job, folder)}
     paid = {"escrow": str(tx.body.escrow), "fee": str(tx.fee), "from": payer.name}
     return {"id": tx.txid.hex(), "txid": tx.txid.hex()} | shown | paid
+
+
+@asynccontextmanager
+async def keep_tranches(folder: Path, job: PreparedReply) -> AsyncIterator[None]:
+    """Write the job's tranches first, and remove them if it is refused: who is interrupted may have sent it."""
+    if not job.tranches:
+        yield
+        return
+    await trio.to_thread.run_sync(save_tranches, folder, job.tranches)
+    try:
+        yield
+    except (ApiProblem, InvalidTransaction, MempoolFull):
+        await trio.to_thread.run_sync(drop_tranches, folder)
+        raise
 
 
 async def quote_job(context: ApiContext, fields: Fields) -> Json:
     """Say what a submission would cost and whether it would be taken; nothing is sent."""
     job, payers = await prepare(context, fields)
-    return await context.read(lambda chain, mempool: make_quote(chain, mempool, job, payers))
+    quote = await context.read(lambda chain, mempool: make_quote(chain, mempool, job, payers))
+    return quote | {"evaluation": show_evaluation(job, context.data_dir / FOLDER)}
 
 
 def check_trial(job: PreparedReply, file_name: str) -> None:

@@ -186,6 +186,7 @@ def summarise_spec(chain: Chain, spec: JobSpec) -> Json:
         "budget": str(spec.budget),
         "market_only": bool(spec.market_only),
         "parent": show_parent(chain, spec),
+        "evaluation": spec.evaluation.hex() or None,
         "samples": count_samples(chain, spec),
     }
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ledger.chain import Chain
 from ledger.hashing import cid_text
 from ledger.jobspec import JobSpec, encode_spec
-from ledger.lifecycle import most_market_only, round_cost
+from ledger.lifecycle import load_spec, most_market_only, round_cost
 from ledger.mempool import Mempool
 from ledger.params import ChainParams
 from ledger.records import JobStatus
@@ -198,9 +199,9 @@ def list_doubts(chain: Chain, job: PreparedReply) -> list[str]:
             f"lifetime_blocks {spec.lifetime:,}: the first rounds settle up to {needed} blocks after submission, "
             "so it may end untrained"
         )
-    spec_bytes = encode_spec(spec)
+    unsalted = replace(spec, evaluation=b"")  # the commitment is another one in every submission
     for job_id, record in Overlay(chain.state).active_jobs():
-        if record.spec == spec_bytes:
+        if replace(load_spec(record, params), evaluation=b"") == unsalted:
             doubts.append(f"the same job runs already, as {job_id.hex()[:10]}")
     return doubts
 

@@ -25,6 +25,7 @@ from node.rpc import job_views, views
 from node.rpc.actions import make_account, send_coins
 from node.rpc.bodies import Fields
 from node.rpc.context import ApiContext, Making
+from node.rpc.evaluation import LEAST_EVALUATED, evaluate_job
 from node.rpc.export import complete_chain, export_chain
 from node.rpc.guard import Guard
 from node.rpc.job_actions import cancel_job, fetch_result, measure_accuracy, quote_job, submit_job
@@ -267,6 +268,11 @@ async def get_slices(context: ApiContext, request: Request) -> Json:
     return await measure_slices(context, request.path_params["job"], limit)
 
 
+async def post_evaluate(context: ApiContext, request: Request) -> Json:
+    limit = _read_number(request, "limit", LEAST_EVALUATED, MAX_VERSIONS) or LEAST_EVALUATED
+    return await evaluate_job(context, request.path_params["job"], await _read_fields(request), limit)
+
+
 async def post_accuracy(context: ApiContext, request: Request) -> Json:
     return await measure_accuracy(context, request.path_params["job"], await _read_fields(request))
 
@@ -344,6 +350,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/jobs/{job}/provenance", get_provenance),
     ("GET", "/v1/jobs/{job}/proof", get_proof),
     ("GET", "/v1/jobs/{job}/slices", get_slices),
+    ("POST", "/v1/jobs/{job}/evaluate", post_evaluate),
     ("POST", "/v1/jobs/{job}/accuracy", post_accuracy),
     ("POST", "/v1/jobs/{job}/cancel", post_cancel),
     ("GET", "/v1/blocks", get_blocks),

@@ -31,7 +31,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A job and those of its versions that are to be measured, oldest first."""
+    """A job and its versions, oldest first."""
 
     job_id: bytes
     spec: JobSpec
@@ -40,10 +40,10 @@ class Measured:
 
 async def measure_slices(context: ApiContext, prefix: str, limit: int) -> Json:
     """Return the exact mean loss of every class at each of the last versions."""
-    job = await context.read(lambda chain, mempool: find_versions(chain, mempool, prefix, limit))
+    job = await context.read(partial(find_versions, prefix=prefix))
     shown: list[Json] = []
     parts: list[Json] = []
-    for version in job.versions:
+    for version in job.versions[-limit:]:
         weights = await context.chain.call(partial(Chain.load_weights, cid=version.weights))
         rows = await context.worker.slices(job.spec, weights)
         parts = [{"class": label, "samples": count} for label, _, count in rows]
@@ -51,8 +51,8 @@ async def measure_slices(context: ApiContext, prefix: str, limit: int) -> Json:
     return {"id": job.job_id.hex(), "title": job.spec.title, "slices": parts, "versions": shown}
 
 
-def find_versions(chain: Chain, mempool: Mempool, prefix: str, limit: int) -> Measured:
-    """Return the last versions of a job's weights; ApiProblem for a job that is not there."""
+def find_versions(chain: Chain, mempool: Mempool, prefix: str) -> Measured:
+    """Return all versions of a job's weights; ApiProblem for a job that is not there."""
     job_id, record = find_job_id(chain, mempool, prefix)
     moves = [
         s for s in chain.list_settlements(job_id) if s.settlement.old_weights != s.settlement.new_weights
@@ -60,7 +60,7 @@ def find_versions(chain: Chain, mempool: Mempool, prefix: str, limit: int) -> Me
     first = moves[0].settlement.old_weights if moves else record.weights
     versions = [Version(0, None, first)]
     versions += [Version(s.settlement.version, s.height, s.settlement.new_weights) for s in moves]
-    return Measured(job_id, load_spec(record, chain.params), versions[-limit:])
+    return Measured(job_id, load_spec(record, chain.params), versions)
 
 
 def _show_version(version: Version, rows: list[tuple[int, int, int]]) -> Json:

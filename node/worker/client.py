@@ -66,6 +66,18 @@ class PreparedReply:
     judge: int
     work: int  # declared, of one ticket
     notes: list[str]
+    evaluation: int = 0  # samples of the secret split
+    tranches: tuple[bytes, ...] = ()  # of these samples: a file each
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Exact losses over samples: their sum in 2^-40, how many samples, how many of them classified right (None where
+    the targets are no classes)."""
+
+    total: int
+    count: int
+    right: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,18 +230,27 @@ class WorkerClient:
     # jobs and results
 
     async def prepare_job(
-        self, toml: str, data_name: str, data: bytes, sidecar_limit: int, parent: ParentJob | None = None
+        self,
+        toml: str,
+        data_name: str,
+        data: bytes,
+        sidecar_limit: int,
+        secret: bytes,
+        parent: ParentJob | None = None,
     ) -> PreparedReply:
-        """Turn a job file into a submission, which continues `parent`; JobFileRefused says what is wrong with it."""
+        """Turn a job file into a submission, which continues `parent`; JobFileRefused says what is wrong with it.
+
+        `secret`, 32 random bytes that nobody keeps, salts the tranches of its evaluation split.
+        """
         start = [parent.job_id, parent.spec, parent.weights] if parent else []
         try:
             answer = await self._call_async(
-                "prepare", [toml, data_name, data, sidecar_limit, start], PREPARE_TIMEOUT_S
+                "prepare", [toml, data_name, data, sidecar_limit, secret, start], PREPARE_TIMEOUT_S
             )
         except WorkRefused as error:
             raise JobFileRefused(str(error)) from error
         spec_bytes, blob, digest, before, after, delta, max_error, clipped, escrow, *facts, notes = answer
-        train, judge, work = facts
+        train, judge, evaluation, work, tranches = facts
         return PreparedReply(
             spec=self._decode_spec(spec_bytes),
             spec_bytes=spec_bytes,
@@ -242,6 +263,8 @@ class WorkerClient:
             judge=judge,
             work=work,
             notes=notes,
+            evaluation=evaluation,
+            tranches=tuple(tranches),
         )
 
     async def accuracy(self, spec: JobSpec, weights: bytes, inputs_npz: bytes) -> tuple[float, int]:
@@ -258,6 +281,12 @@ class WorkerClient:
         """Return (class, sum of its losses in 2^-40, samples) for every class of the judging split."""
         rows = await self._call_async("slices", [encode_spec(spec), weights])
         return [(label, int.from_bytes(total, "big"), count) for label, total, count in rows]
+
+    async def evaluate(self, spec: JobSpec, weights: bytes, tranche: bytes) -> tuple[Score, Score]:
+        """Return how weights do on the judging split, and on a tranche's blob; WorkRefused for another job's."""
+        rows = await self._call_async("evaluate", [encode_spec(spec), weights, tranche])
+        judging, secret = (Score(int.from_bytes(total, "big"), *rest) for total, *rest in rows)
+        return judging, secret
 
     # mining
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.jobspec import JobSpec, decode_spec, encode_spec, trial_seed
 from ledger.params import ChainParams
+from ledger.tranches import make_tranches
 from ledger.work import TicketTask, WorkRefused
 from node.work import EngineVerifier, task_of
 from node.worker.settling import decode_settle_task, encode_settled
 from node.worker.wire import Frame
 
 if TYPE_CHECKING:  # training is imported with the first request that needs it
-    from training.jobs import Start
+    from training.jobs import PreparedJob, Start
 
 LOSS_BYTES = 16
 
@@ -37,6 +38,7 @@ class Requests:
             "accuracy": self._accuracy,
             "checkpoint": self._checkpoint,
             "slices": self._slices,
+            "evaluate": self._evaluate,
         }
 
     def answer(self, kind: str, arguments: Frame) -> Frame:
@@ -58,16 +60,46 @@ class Requests:
         return encode_settled(self._verifier.settle(decode_settle_task(list(arguments), self._params)))
 
     def _prepare(
-        self, toml: str, data_name: str, data: bytes, sidecar_limit: int, parent: list[bytes]
+        self, toml: str, data_name: str, data: bytes, sidecar_limit: int, secret: bytes, parent: list[bytes]
     ) -> Frame:
         """Prepare a job file and try its rule; the data blob need not be in the store yet.
 
-        `parent` is id, spec and weights of the job that this one continues, or nothing.
+        `secret` salts the tranches of an evaluation split. `parent` is id, spec and weights of the job that this one
+        continues, or nothing.
         """
         from training.engine import Engine
+        from training.pitfalls import list_pitfalls
+
+        prepared = self._load_job(toml, data_name, data, sidecar_limit, parent)
+        tranches = make_tranches(prepared.tranches, secret)
+        spec = JobSpec(*(getattr(prepared.spec, name) for name in JobSpec.__dataclass_fields__))
+        spec = replace(spec, evaluation=tranches[0].root if tranches else b"")
+        spec_bytes = encode_spec(spec)
+        verifier = EngineVerifier(Engine(lambda cid: prepared.blob))
+        facts = verifier.inspect(spec)
+        run = verifier.run(TicketTask(trial_seed(spec_bytes), bytes(32), spec, prepared.facts.weights))
+        worst = max((loss.max_rounding_error for loss in prepared.report.values()), default=0.0)
+        clipped = sum(loss.clipped for loss in prepared.report.values())
+        trial = [run.digest, _loss(run.before), _loss(run.after), run.delta]
+        sizes = [facts.train_count, facts.judge_count, sum(map(len, prepared.parts.tranches))]
+        return [
+            spec_bytes,
+            prepared.blob,
+            *trial,
+            float(worst),
+            clipped,
+            prepared.escrow,
+            *sizes,
+            facts.work,
+            [tranche.encode() for tranche in tranches],
+            list_pitfalls(prepared.file, prepared.blob),
+        ]
+
+    def _load_job(
+        self, toml: str, data_name: str, data: bytes, sidecar_limit: int, parent: list[bytes]
+    ) -> PreparedJob:
         from training.errors import TrainingError
         from training.jobs import load_job_file, prepare
-        from training.pitfalls import list_pitfalls
         from training.tuning import tune_rates
 
         start = self._read_start(*parent) if parent else None
@@ -80,29 +112,10 @@ class Requests:
                 job = replace(job, data=replace(job.data, file=data_path))
                 prepared = prepare(job, sidecar_limit, start)
                 tune_rates(prepared)
+                return prepared
             except TrainingError as error:
                 words = str(error).replace(f"{folder}/", "").removeprefix(f"{path.name}: ")
                 raise WorkRefused(words) from error  # its reader knows the file under another name
-        spec = JobSpec(*(getattr(prepared.spec, name) for name in JobSpec.__dataclass_fields__))
-        spec_bytes = encode_spec(spec)
-        verifier = EngineVerifier(Engine(lambda cid: prepared.blob))
-        facts = verifier.inspect(spec)
-        run = verifier.run(TicketTask(trial_seed(spec_bytes), bytes(32), spec, prepared.facts.weights))
-        worst = max((loss.max_rounding_error for loss in prepared.report.values()), default=0.0)
-        clipped = sum(loss.clipped for loss in prepared.report.values())
-        trial = [run.digest, _loss(run.before), _loss(run.after), run.delta]
-        sizes = [facts.train_count, facts.judge_count]
-        return [
-            spec_bytes,
-            prepared.blob,
-            *trial,
-            float(worst),
-            clipped,
-            prepared.escrow,
-            *sizes,
-            facts.work,
-            list_pitfalls(prepared.file, prepared.blob),
-        ]
 
     def _read_start(self, job_id: bytes, spec: bytes, weights: bytes) -> Start:
         from training.jobs import Start
@@ -132,6 +145,17 @@ class Requests:
     def _slices(self, spec: bytes, weights: bytes) -> Frame:
         found = self._verifier.engine.measure_slices(task_of(self._spec(spec)), weights)
         return [[part.label, _loss(part.total), part.count] for part in found]
+
+    def _evaluate(self, spec: bytes, weights: bytes, tranche: bytes) -> Frame:
+        """Score weights on the judging split and on the blob of a tranche."""
+        from training.errors import BlobRefused
+
+        engine, task = self._verifier.engine, task_of(self._spec(spec))
+        try:
+            scores = [engine.score_judging(task, weights), engine.score_tranche(task, weights, tranche)]
+        except BlobRefused as error:
+            raise WorkRefused(f"its samples are none of this job: {error}") from error
+        return [[_loss(score.total), score.count, score.right] for score in scores]
 
 
 def _loss(value: int) -> bytes:

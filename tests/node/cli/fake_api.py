@@ -94,6 +94,7 @@ SUMMARY: Json = {
     "samples": {"train": 1000, "judge": 500},
     "market_only": False,
     "parent": None,
+    "evaluation": None,
 }
 DONE = {
     **SUMMARY,

@@ -34,6 +34,7 @@ SUBMITTED = {
     "budget": "0",
     "market_only": False,
     "parent": None,
+    "evaluation": None,
 }
 RESULT = {
     "id": JOB,

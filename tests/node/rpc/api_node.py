@@ -22,15 +22,16 @@ from ledger.hashing import cid_of
 from ledger.jobspec import JobSpec, encode_spec, trial_seed
 from ledger.mempool import Mempool
 from ledger.params import COIN
+from ledger.tranches import make_tranches
 from ledger.transactions import Transaction
-from ledger.work import TicketTask
+from ledger.work import TicketTask, WorkRefused
 from node.p2p.memory import open_memory_network
 from node.rpc.serve import serve_api
 from node.rpc.server import ApiContext
 from node.services.update_maker import MarketStats
 from node.trainer.requests import TrainersStatus
 from node.wallet import Wallet
-from node.worker.client import JobFileRefused, ParentJob, PreparedReply
+from node.worker.client import JobFileRefused, ParentJob, PreparedReply, Score
 from tests.ledger.chain_builder import ChainBuilder, make_spec
 from tests.ledger.toy_work import ToyWork
 
@@ -74,11 +75,18 @@ class FakeWorker:
     stuck: bool = False
     escrow_units: int = 0
     work: int = 1 << 24
+    secret_samples: tuple[bytes, ...] = ()  # blobs of tranches, a byte for each sample
     misfit: str = ""  # what the chain says of the job's numbers
     market: dict[str, Any] = field(default_factory=lambda: {"market_only": 1, "price": COIN, "budget": COIN})
 
     async def prepare_job(
-        self, toml: str, data_name: str, data: bytes, sidecar_limit: int, parent: ParentJob | None = None
+        self,
+        toml: str,
+        data_name: str,
+        data: bytes,
+        sidecar_limit: int,
+        secret: bytes,
+        parent: ParentJob | None = None,
     ) -> PreparedReply:
         if self.stuck:
             await trio.sleep_forever()
@@ -92,6 +100,8 @@ class FakeWorker:
         if parent is not None:
             start = parent.weights
             spec = replace(spec, parent=parent.job_id, parent_weights=cid_of(start))
+        tranches = make_tranches(self.secret_samples, secret)
+        spec = replace(spec, evaluation=tranches[0].root if tranches else b"")
         trial = self.verifier.run(TicketTask(trial_seed(encode_spec(spec)), bytes(32), spec, start))
         return PreparedReply(
             spec=spec,
@@ -105,6 +115,8 @@ class FakeWorker:
             judge=50,
             work=self.work,
             notes=["a note"],
+            evaluation=sum(map(len, self.secret_samples)),
+            tranches=tuple(tranche.encode() for tranche in tranches),
         )
 
     async def accuracy(self, spec: JobSpec, weights: bytes, inputs_npz: bytes) -> tuple[float, int]:
@@ -116,6 +128,11 @@ class FakeWorker:
 
     async def slices(self, spec: JobSpec, weights: bytes) -> list[tuple[int, int, int]]:
         return [(0, len(weights) << 40, 4), (3, sum(weights) << 40, 2)]
+
+    async def evaluate(self, spec: JobSpec, weights: bytes, tranche: bytes) -> tuple[Score, Score]:
+        if tranche == b"unreadable":
+            raise WorkRefused("its samples are none of this job")
+        return Score(sum(weights) << 40, 4, 3), Score(len(tranche) << 40, len(tranche), None)
 
 
 @dataclass
@@ -255,6 +272,7 @@ async def open_api(folder: Path) -> AsyncIterator[ApiNode]:
     ):
         context = ApiContext(
             name="tester",
+            data_dir=folder,
             token=TOKEN,
             chain=service,
             worker=worker,

@@ -36,7 +36,7 @@ def words(text: str) -> set[str]:
 JOB_FIELDS = words(
     "id title objective status reason next_step ended_by owner submitted first_round round version settlements loss"
     " loss_units first_loss target_loss escrow lock burn price budget drawn lost tickets"
-    " pending_tickets updates paid pending_updates weights_cid work lifetime_ends samples market_only parent"
+    " pending_tickets updates paid pending_updates weights_cid work lifetime_ends samples market_only parent evaluation"
 )
 UPDATE_FIELDS = words(
     "round commitment miner shares bond payload_bytes payload_cid state height settles_at credit amount"
@@ -54,7 +54,7 @@ STATUS_FIELDS = words(
 )
 SUBMITTED_FIELDS = words(
     "id txid title objective data_cid data_bytes train judge spec_sha256 escrow burn fee from"
-    " quantisation trial notes work price budget market_only parent"
+    " quantisation trial notes work price budget market_only parent evaluation"
 )
 QUOTE_FIELDS = SUBMITTED_FIELDS - {"id", "txid"} | words(
     "accepted problems least_escrow lock total rent round_cost rounds round_blocks slot_share lifetime_blocks"

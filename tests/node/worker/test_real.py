@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,15 +20,18 @@ from ledger.blocks import Header
 from ledger.errors import MissingBlobs
 from ledger.hashing import cid_of, tagged_hash
 from ledger.jobspec import JobSpec, encode_spec, trial_seed
+from ledger.tranches import decode_tranche
 from ledger.work import RevealedUpdate, SettleTask, TicketRun, TicketTask, WorkRefused
 from node.testnet.process import read_start
 from node.work import EngineVerifier
-from node.worker.client import JobFileRefused, ParentJob, PreparedReply, read_run
+from node.work import task_of as read_task
+from node.worker.client import JobFileRefused, ParentJob, PreparedReply, Score, read_run
 from tests.node.worker.real import GENESIS, JOB_FILE, WAIT_S, RealWorker, make_work
 from tests.node.worker.test_process import until
 from training.payload import encode_payload
 
 JOB_ID = tagged_hash("test", b"job")
+SECRET = tagged_hash("test", b"secret")
 PARENT = GENESIS.chain_id
 
 # Prints while torch is imported, before anything of ours could stop it.
@@ -191,6 +195,35 @@ def test_process_ends_with_a_killed_parent(tmp_path: Path) -> None:
     until(lambda: read_start(pid) is None)
 
 
+def test_prepared_tranche_is_what_the_spec_commits_to_and_is_scored(
+    worker: RealWorker, engine: EngineVerifier, spec: JobSpec
+) -> None:
+    text, data = JOB_FILE.read_text(), (JOB_FILE.parent / "data" / "teacher.safetensors").read_bytes()
+    toml = re.sub(r"(?m)^holdout = .*$", "evaluation = 64\ntranches = 3", text)
+    weights = worker.client.inspect(spec).weights
+
+    async def prepare() -> PreparedReply:
+        limit = GENESIS.params.sidecar_limit
+        return await worker.client.prepare_job(toml, "teacher.safetensors", data, limit, SECRET)
+
+    async def evaluate(blob: bytes) -> tuple[Score, Score]:
+        return await worker.client.evaluate(spec, weights, blob)
+
+    reply = trio.run(prepare)
+    tranches = [decode_tranche(file) for file in reply.tranches]
+    assert reply.evaluation == 64
+    assert [(t.index, t.count, t.root, t.is_proven) for t in tranches] == [
+        (i, 3, reply.spec.evaluation, True) for i in range(3)
+    ]
+    assert reply.trial == engine.run(TicketTask(trial_seed(reply.spec_bytes), bytes(32), reply.spec, weights))
+    judging, secret = trio.run(evaluate, tranches[0].blob)
+    exact = engine.engine.score_tranche(read_task(spec), weights, tranches[0].blob)
+    assert (secret.total, secret.count, secret.right) == (exact.total, 22, exact.right)
+    assert (judging.total, judging.count) == engine.engine.evaluate(read_task(spec), weights, "judge")
+    with pytest.raises(WorkRefused, match="its samples are none of this job: magic"):
+        trio.run(evaluate, b"GCD2")
+
+
 def test_continued_job_is_prepared_and_tried_from_its_parents_weights(
     worker: RealWorker, engine: EngineVerifier, spec: JobSpec
 ) -> None:
@@ -201,7 +234,7 @@ def test_continued_job_is_prepared_and_tried_from_its_parents_weights(
 
     async def prepare(toml: str, parent: ParentJob | None) -> PreparedReply:
         limit = GENESIS.params.sidecar_limit
-        return await worker.client.prepare_job(toml, "teacher.safetensors", data, limit, parent)
+        return await worker.client.prepare_job(toml, "teacher.safetensors", data, limit, SECRET, parent)
 
     reply = trio.run(prepare, toml, parent)
     assert reply.spec == replace(spec, parent=JOB_ID, parent_weights=cid_of(parent.weights))
