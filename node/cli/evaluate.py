@@ -102,7 +102,7 @@ def print_evaluation(summary: Json, answers: list[Json]) -> None:
         versions = first["versions"]
         click.echo(
             f"the judging loss fell from v{versions[0]['version']} to v{versions[-1]['version']}, but rose on tranche "
-            f"{', '.join(map(str, worse))}: the weights fit what judges them and nothing else"
+            f"{', '.join(map(str, worse))}: the weights may fit only what judges them"
         )
     print_next(f"gradientcoin job slices {shorten(summary['id'])}")
 
