@@ -28,8 +28,8 @@ def main() -> None:
 def make_travel_modes(rows: NDArray[np.float64]) -> Arrays:
     """Of each of 210 travellers four ways to go (air, train, bus, car) [210, 4, 9], and the chosen one [210, 4].
 
-    Columns: 1 for air, train, bus; waiting time, cost, time under way and generalised cost in their standard deviations;
-    income and party size, for air only.
+    Columns: 1 for air, train, bus; waiting time, cost, time under way and generalised cost in their standard
+    deviations; income and party size, for air only.
     """
     table = rows.reshape(-1, MODES, 9)  # individual, mode, choice, ttme, invc, invt, gc, hinc, psize
     which = np.broadcast_to(np.eye(MODES)[:, :3], (len(table), MODES, 3))

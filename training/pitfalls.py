@@ -16,7 +16,7 @@ from training.section import JobFileError
 from training.splits import Split, parse_dataset
 
 ONE = 1 << DATA.f
-NEAR_ONE = 1 / 64  # what rounding a row to a coarse step may add to its sum
+NEAR_ONE = 1 / 64  # beside what rounding can add to the sum of a row
 
 
 def check_pitfalls(job_file: JobFile) -> None:
@@ -51,7 +51,8 @@ def list_pitfalls(job_file: JobFile, blob: bytes) -> list[str]:
 
 def _note_sums(train: Split) -> list[str]:
     sums = train.rows.sum(1, dtype=np.int64) / ONE
-    off = int((np.abs(sums - 1) > NEAR_ONE).sum())
+    rounding = train.rows.shape[1] / (2 * ONE)
+    off = int((np.abs(sums - 1) > NEAR_ONE + rounding).sum())
     if not off:
         return []
     return [

@@ -28,8 +28,18 @@ LIMIT = LOCAL.sidecar_limit
 BREAST_CANCER_FILE = "841ebc1d5d5822e02a772a093458239ec3704685cdb3dc7f9f74c537ce0c6a33"
 DIGITS_FILE = "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"
 TEACHER_FILE = "8dc4ee95570ed9d306467c198c5cec8b6e29bf4462e382e459238249f9864978"
+ARRAYS = {
+    "travel_modes.npz": "d09bb120096620ff453d95fc032ad955e0fbd3b9fc02b6682b1d9577cc9d7d7a",
+    "investment_shares.npz": "f1be7c2e2045fc1adc62b9363229a6c5dda141c45c8766e373c9b9d9aab0be5e",
+    "sea_temperature.npz": "41388b7986f24932fce0e9097ae73cce1f9e4ae59509f19ff4093ad19a781bb4",
+    "next_word.npz": "a748772e73d187f07237327bed2637825bb5f42615347ddf692e8738f53126db",
+}
 SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
     "breast_cancer": "9a61685a46c41659d0142d7ec3245359040eac59bf793806fab51d19c767d9ae",
+    "travel_modes": "469727d991303574419364955c2c13530d13df8e9cbcec74545e6e29b771004b",
+    "investment_shares": "59c4c952073bff9d7e5c580904fbe623bd6f78078f30e70e939a8228144c5465",
+    "sea_temperature": "b25c00a136211196bbe5eed400b7d2490d410f466d95dcfb1c28d8d476c42750",
+    "next_word": "db37bb0d3abfc2cfe5ac2954ea6a78b4eae28adbf70770452320754d2189f515",
     "digits": "84141478f16f3f969751f905867b31056b485195588639a1f1f1db986f82fbfb",
     "teacher": "328d0e1979955ea5b67a22ffbdb9b80ac2de82121aacd27b8928afd345e76420",
 }
@@ -104,6 +114,14 @@ def test_example_data_is_the_pinned_copy() -> None:
     assert hashlib.sha256((data / "breast_cancer.csv").read_bytes()).hexdigest() == BREAST_CANCER_FILE
     assert hashlib.sha256((data / "digits.npz").read_bytes()).hexdigest() == DIGITS_FILE
     assert hashlib.sha256((data / "teacher.safetensors").read_bytes()).hexdigest() == TEACHER_FILE
+    for name, expected in ARRAYS.items():
+        assert hashlib.sha256((data / name).read_bytes()).hexdigest() == expected
+
+
+def test_pinned_copies_are_those_the_data_readme_names() -> None:
+    text = (EXAMPLES / "data" / "README.md").read_text()
+    for digest in (BREAST_CANCER_FILE, DIGITS_FILE, TEACHER_FILE, *ARRAYS.values()):
+        assert digest in text
 
 
 def test_teacher_data_is_what_its_script_makes() -> None:
