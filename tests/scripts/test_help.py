@@ -11,6 +11,7 @@ BENCHES = sorted(path for path in (ROOT / "scripts" / "bench").glob("*.py") if "
 SCRIPTS = [
     ROOT / "scripts" / "chaos.py",
     ROOT / "scripts" / "demo.py",
+    ROOT / "scripts" / "train_examples.py",
     *BENCHES,
     ROOT / "scripts" / "adversary" / "zoo.py",
     ROOT / "scripts" / "adversary" / "chain_zoo.py",

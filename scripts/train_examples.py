@@ -1,0 +1,145 @@
+"""Train every example on a local network of its own until it is done, and have a process of its own replay the chain.
+
+For each job file: a fresh chain, three nodes, `job submit`, wait for the target, export, stop, `chain verify`. Prints
+what was paid and how long it took, writes docs/images/NAME.svg with the loss at every settlement where --pictures is
+given, and ends with 0 only if every job was done and every chain verified.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from loss_picture import Curve, draw_picture
+
+from node.cli.chain import export_chain
+from node.cli.job_files import make_submission
+from node.cli.progress import Snapshot, take_snapshot
+from node.cli.submit import PREPARE_TIMEOUT_S
+from node.cli.verify import run_verifier
+from node.datadir import replace_text
+from node.exits import Exit, UserError
+from node.rpc.client import Json
+from node.testnet.network import Testnet
+from node.testnet.state import FOLDER
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+PICTURES = ROOT / "docs" / "images"
+NODES = 3
+POLL_S = 1.0
+TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What became of one example."""
+
+    name: str
+    status: str
+    reason: str
+    loss: float
+    first_loss: float
+    target: float
+    versions: int
+    tickets: int
+    updates: int
+    paid: float  # coins
+    blocks: int
+    target_s: float  # from the submission
+    verified: bool
+    verify_s: float
+
+    @property
+    def is_done(self) -> bool:
+        return self.verified and self.status == "done" and self.reason == "target"
+
+
+def main() -> int:
+    options = parse_arguments()
+    names = options.names or sorted(path.stem for path in EXAMPLES.glob("*.toml"))
+    results = []
+    for name in names:
+        trained, curve = train(name, options.timeout)
+        results.append(trained)
+        print(describe(trained), flush=True)
+        if options.pictures:
+            replace_text(PICTURES / f"{name}.svg", draw_picture(curve))
+    if options.json:
+        replace_text(options.json, json.dumps([asdict(result) for result in results], indent=1) + "\n")
+    return Exit.DONE if all(result.is_done for result in results) else Exit.FAILED
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/train_examples.py", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="examples/NAME.toml; all of them unless given"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--pictures", action="store_true", help="write docs/images/NAME.svg")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT_S, metavar="S", help="for each target (600)")
+    return parser.parse_args(arguments)
+
+
+def train(name: str, timeout_s: float) -> tuple[Trained, Curve]:
+    folder = (FOLDER / f"example-{name}-{time.strftime('%H%M%S')}").absolute()
+    network = Testnet.create(folder, folder.name, f"example {name}")
+    try:
+        network.up(NODES)
+        client, begin_s = network.client("node-0"), time.monotonic()
+        body = make_submission(EXAMPLES / f"{name}.toml", "local-0", None)
+        job = client.post("/v1/jobs", body, timeout_s=PREPARE_TIMEOUT_S)
+        end = wait_for_end(network, job["id"], begin_s + timeout_s)
+        target_s = time.monotonic() - begin_s
+        points = client.get(f"/v1/jobs/{job['id']}/history")["points"]
+        file = folder / "chain.gcc"
+        export_chain(client, file)
+    finally:
+        network.stop()
+    verdict = run_verifier(file, lambda height, count: None)
+    summary = end.job
+    trained = Trained(
+        name, str(summary["status"]), str(summary["reason"]), float(summary["loss"]), float(summary["first_loss"]),
+        float(end.target or 0), int(summary["version"]), int(summary["tickets"]), int(summary["updates"]),
+        int(summary["paid"]) / 1e8, end.height, target_s, verdict.is_verified, verdict.seconds,
+    )  # fmt: skip
+    return trained, make_curve(summary, points, end)
+
+
+def wait_for_end(network: Testnet, job_id: str, deadline_s: float) -> Snapshot:
+    while True:
+        snapshot = take_snapshot(network.client("node-0"), job_id)
+        if snapshot.has_ended:
+            return snapshot
+        if time.monotonic() > deadline_s:
+            loss, target = snapshot.job["loss"], snapshot.target
+            raise UserError(
+                f"the target was not reached in time: loss {loss}, target {target}", "--timeout 1200"
+            )
+        time.sleep(POLL_S)
+
+
+def make_curve(job: Json, points: Sequence[Json], end: Snapshot) -> Curve:
+    heights = [int(job["submitted"]), *(int(point["height"]) for point in points)]
+    losses = [float(job["first_loss"]), *(float(point["loss"]) for point in points)]
+    earned = [0.0, *(int(point["paid"]) / 1e8 for point in points)]
+    return Curve(str(job["title"]), heights, losses, earned, end.target)
+
+
+def describe(trained: Trained) -> str:
+    verdict = "verified" if trained.verified else "NOT VERIFIED"
+    return (
+        f"{trained.name}: {trained.status} ({trained.reason}) after {trained.target_s:.0f} s, loss"
+        f" {trained.first_loss:.4g} -> {trained.loss:.4g} (target {trained.target:.4g}), {trained.versions} versions,"
+        f" {trained.tickets} tickets, {trained.updates} updates paid {trained.paid:.2f} coins; {trained.blocks} blocks"
+        f" {verdict} in {trained.verify_s:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
