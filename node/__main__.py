@@ -5,8 +5,14 @@ Settings and the directory's lock are looked at before anything heavy is loaded,
 
 from __future__ import annotations
 
-import argparse
 import signal
+
+if __name__ == "__main__":
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # from the first moment: whoever interrupts gets no traceback
+
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path

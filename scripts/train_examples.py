@@ -42,7 +42,6 @@ class Trained:
 
     name: str
     status: str
-    reason: str
     loss: float
     first_loss: float
     target: float
@@ -57,7 +56,7 @@ class Trained:
 
     @property
     def is_done(self) -> bool:
-        return self.verified and self.status == "done" and self.reason == "target"
+        return self.verified and self.status == "done" and self.loss <= self.target
 
 
 def main() -> int:
@@ -104,7 +103,7 @@ def train(name: str, timeout_s: float) -> tuple[Trained, Curve]:
     verdict = run_verifier(file, lambda height, count: None)
     summary = end.job
     trained = Trained(
-        name, str(summary["status"]), str(summary["reason"]), float(summary["loss"]), float(summary["first_loss"]),
+        name, str(summary["status"]), float(summary["loss"]), float(summary["first_loss"]),
         float(end.target or 0), int(summary["version"]), int(summary["tickets"]), int(summary["updates"]),
         int(summary["paid"]) / 1e8, end.height, target_s, verdict.is_verified, verdict.seconds,
     )  # fmt: skip
@@ -134,7 +133,7 @@ def make_curve(job: Json, points: Sequence[Json], end: Snapshot) -> Curve:
 def describe(trained: Trained) -> str:
     verdict = "verified" if trained.verified else "NOT VERIFIED"
     return (
-        f"{trained.name}: {trained.status} ({trained.reason}) after {trained.target_s:.0f} s, loss"
+        f"{trained.name}: {trained.status} after {trained.target_s:.0f} s, loss"
         f" {trained.first_loss:.4g} -> {trained.loss:.4g} (target {trained.target:.4g}), {trained.versions} versions,"
         f" {trained.tickets} tickets, {trained.updates} updates paid {trained.paid:.2f} coins; {trained.blocks} blocks"
         f" {verdict} in {trained.verify_s:.1f} s"
