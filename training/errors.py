@@ -36,6 +36,14 @@ class BadInput(TrainingError):
     """Weights, deltas or samples of the wrong size or range: a fault of the caller, not of a peer."""
 
 
+class ProblemRefused(TrainingError):
+    """Data, weights or a start that make no sense of a loss. `field` names which; the message has the remedy."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
 class CheckpointRefused(TrainingError):
     """A file that does not hold exact weights of a task. `field` is `file` if it is no checkpoint at all."""
 

@@ -7,76 +7,58 @@ Levenberg-Marquardt; the papers' own regulariser makes the Hessian positive defi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from training.exact.late import torch
+from training.solvers.descent import ENOUGH, descend, measure_scale
+from training.solvers.outcome import DEFAULT, Limits, Stage
 from training.solvers.smooth import SmoothLoss
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-ENOUGH = 1e-4  # of the decrease that the quadratic model promised: a step is taken
 GOOD, FAIR = 0.75, 0.25
 DAMPING_GOOD, DAMPING_FAIR, DAMPING_POOR, DAMPING_REFUSED = 0.1, 0.5, 2.0, 4.0
 FIRST_DAMPING = 1e-3  # of the largest eigenvalue at the start
-RETRIES = 40  # refused steps in a row: the loss cannot be lowered in float64
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Where a solver is: after `steps` taken steps, at `x`, with its loss and its gradient's norm."""
-
-    steps: int
-    x: Tensor
-    loss: float
-    gradient_norm: float
-
-
-def run_newton(problem: SmoothLoss, start: Tensor) -> Iterator[Stage]:
-    """Yield the start, and the point after every step, until no step lowers the loss: the caller looks and stops.
+def run_newton(problem: SmoothLoss, start: Tensor, limits: Limits = DEFAULT) -> Iterator[Stage]:
+    """Yield the start, and the point after every step: the caller looks and may stop. The last stage has an outcome.
 
     Raises ValueError for a start outside of the loss's domain.
     """
-    x, loss = start.clone(), problem.measure(start)
-    if not math.isfinite(loss):
-        raise ValueError("start: a point within the loss's domain expected, its loss is not finite")
-    damping: float | None = None
-    steps = 0
-    while True:
-        gradient = problem.differentiate(x)
-        yield Stage(steps, x, loss, float(gradient.norm()))
-        values, vectors = torch.linalg.eigh(problem.make_hessian(x))
-        sizes, slope = values.abs(), vectors.T @ gradient
-        if damping is None:
-            damping = FIRST_DAMPING * float(sizes.max())
-        found = _search(problem, x, loss, (values, sizes, vectors, slope), damping)
-        if found is None:
-            return
-        x, loss, damping = found
-        steps += 1
+    return descend(problem, start, _AbsoluteNewton(), limits)
 
 
-def _search(
-    problem: SmoothLoss, x: Tensor, loss: float, model: tuple[Tensor, Tensor, Tensor, Tensor], damping: float
-) -> tuple[Tensor, float, float] | None:
-    """The next point, its loss and the next damping; None if even the shortest step does not lower the loss."""
-    values, sizes, vectors, slope = model
-    for _ in range(RETRIES):
-        inner = -slope / (sizes + damping).clamp(min=torch.finfo(torch.float64).tiny)
-        promised = -float(slope @ inner + 0.5 * (values * inner) @ inner)
-        moved = x + vectors @ inner
-        reached = problem.measure(moved)
-        ratio = (loss - reached) / promised if promised > 0 and math.isfinite(reached) else -1.0
-        if ratio >= ENOUGH and reached < loss:
-            return moved, reached, damping * _adapt(ratio)
-        damping = DAMPING_REFUSED * max(damping, torch.finfo(torch.float64).eps * float(sizes.max()))
-    return None
+class _AbsoluteNewton:
+    """s = -U (U'g / (|l| + damping)), with H = U diag(l) U'."""
+
+    def __init__(self) -> None:
+        self._damping: float | None = None
+
+    def open(self, problem: SmoothLoss, x: Tensor, gradient: Tensor) -> None:
+        self._values, self._vectors = torch.linalg.eigh(problem.make_hessian(x))
+        self._sizes, self._slope = self._values.abs(), self._vectors.T @ gradient
+        # Where the loss is flat, eigenvalue and slope are rounding: their ratio must not become a step.
+        self._least = measure_scale(self._values)
+        first = FIRST_DAMPING * float(self._sizes.max()) if self._damping is None else self._damping
+        self._damping = max(first, self._least)
+
+    def propose(self) -> tuple[Tensor, float]:
+        assert self._damping is not None
+        inner = -self._slope / (self._sizes + self._damping)
+        promised = -float(self._slope @ inner + 0.5 * (self._values * inner) @ inner)
+        return self._vectors @ inner, promised
+
+    def adapt(self, ratio: float) -> None:
+        assert self._damping is not None
+        self._damping = max(self._damping * _choose_factor(ratio), self._least)
 
 
-def _adapt(ratio: float) -> float:
+def _choose_factor(ratio: float) -> float:
+    if ratio < ENOUGH:
+        return DAMPING_REFUSED
     if ratio > GOOD:
         return DAMPING_GOOD
     return DAMPING_FAIR if ratio > FAIR else DAMPING_POOR

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,3 +27,11 @@ class SmoothLoss(Protocol):
 
     def make_hessian(self, x: Tensor) -> Tensor:
         """The Hessian [p, p]; symmetric."""
+
+
+@runtime_checkable
+class CanCollapse(Protocol):
+    """A loss that can fall all the way to a point that says nothing, at infinity or not: that is no success."""
+
+    def has_collapsed(self, start: Tensor, x: Tensor) -> bool:
+        """Whether a descent from `start` has gone that way when it is at `x`, both [p] within the domain."""
