@@ -1,9 +1,9 @@
 """A preconditioner from a sample of rows: for a tall design a Hessian that costs no more than a few gradients.
 
 For H = A' diag(D) A + an exact part of rank two, with A [n, d]: rows are drawn in proportion to their leverage, so
-that the sample's matrix is H up to a constant factor, which conjugate gradients do not mind. As a Hessian in its own right it
-would only give a linear rate. Source: 2305.00660, algorithm 1 (there the sketch takes the Hessian's place); leverage by
-CountSketch and a random projection after Clarkson and Woodruff, 1207.6365, sections 3 and 6.
+that the sample's matrix is H up to a constant factor, which conjugate gradients do not mind. As a Hessian in its own
+right it would only give a linear rate. Source: 2305.00660, algorithm 1 (there the sketch takes the Hessian's place);
+leverage by CountSketch and a random projection after Clarkson and Woodruff, 1207.6365, sections 3 and 6.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def make_sketched(
 
 
 def estimate_leverage(a_nd: Tensor, rng: np.random.Generator) -> Tensor:
-    """The rows' leverage scores [n], up to a factor: |a_i R^-1|^2, R of a sketch of A, along a few random directions."""
+    """The rows' leverage scores [n], up to a factor: |a_i R^-1|^2 along random directions, with R of a sketch of A."""
     n, d = a_nd.shape
     sketch = torch.zeros((BUCKETS_PER_COLUMN * d, d), dtype=a_nd.dtype)
     signs_n = torch.from_numpy(rng.choice([-1.0, 1.0], n))

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.training.derivatives.agreement import (
-    check_autograd,
+    check_derivatives,
     check_differences,
-    check_gauss_newton,
     draw,
     draw_distributions,
 )
@@ -49,12 +48,7 @@ def test_derivatives_equal_autograd(kind: Kind, n: int, d: int, weighted: bool, 
         left = values - values.sum() * targets
         return torch.cat([left, weights * (a @ (x - center))]) if weighted else left
 
-    def plain(x: Tensor) -> Tensor:
-        return 0.5 * (residuals(x) ** 2).sum()
-
-    v = draw(seed + 5, d)
-    check_autograd(problem, plain, x, v)
-    check_gauss_newton(problem, residuals, x, v)
+    check_derivatives(problem, residuals, x, draw(seed + 5, d))
 
 
 @pytest.mark.parametrize("kind", KINDS)
