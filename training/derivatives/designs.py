@@ -51,12 +51,14 @@ class VectorDesign:
 
     def make_hessian(self, curvature: Curvature) -> Tensor:
         """Costs n d^2."""
-        p = curvature.first_RC[0] @ self.a_nd
-        q = curvature.second_RC[0] @ self.a_nd
-        hessian = self.a_nd.T @ (curvature.diagonal_RC[0][:, None] * self.a_nd)
-        hessian = (
-            hessian.addr_(p, p, alpha=float(curvature.scale_R1)).addr_(q, p, alpha=-1).addr_(p, q, alpha=-1)
-        )
+        n, d = self.a_nd.shape
+        right = self.a_nd.new_empty((n, d + 2))  # D A, f and g side by side: a tall A is read once
+        torch.mul(self.a_nd, curvature.diagonal_RC[0][:, None], out=right[:, :d])
+        right[:, d], right[:, d + 1] = curvature.first_RC[0], curvature.second_RC[0]
+        product = self.a_nd.T @ right
+        p, q = product[:, d], product[:, d + 1]
+        hessian = product[:, :d] + float(curvature.scale_R1) * torch.outer(p, p)
+        hessian.addr_(q, p, alpha=-1).addr_(p, q, alpha=-1)
         return 0.5 * (hessian + hessian.T)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ENOUGH = 1e-4  # of the decrease that the quadratic model promised: a step is taken
 NOISE = 16 * 2.0**-52  # of the loss: what its rounding can hide
 SHRINK = 0.9  # of the gradient's norm: a step that the loss cannot judge is taken
+SURPLUS = 1.0  # of the promised decrease: more came, so the loss bends less than the model, and a longer step may pay
+MOST_TIMES = 64  # the step; a loss costs little beside a Hessian
 RETRIES = 40  # refused steps in a row: the loss cannot be lowered in float64
 RETRIES_BELOW_NOISE = 4  # shorter steps lower the gradient less, so few are tried
 
@@ -61,29 +63,38 @@ class _Walk:
             if blind and (self.steps == 0 or below_noise == RETRIES_BELOW_NOISE):
                 return False
             below_noise += blind
-            ratio = self._try(self.x + step, promised, blind)
+            ratio = self._try_blind(self.x + step) if blind else self._try(step, promised)
             rule.adapt(ratio)
             if ratio >= ENOUGH:
                 self.steps += 1
                 return True
         return False
 
-    def _try(self, moved: Tensor, promised: float, blind: bool) -> float:
-        """Go there if it is better; the share of the promised decrease that came, -1 for none."""
-        reached = self.problem.measure(moved)
-        if not math.isfinite(reached):
-            return -1.0
-        if blind:
-            return self._try_blind(moved, reached)
-        ratio = (self.loss - reached) / promised
+    def _try(self, step: Tensor, promised: float) -> float:
+        """Go there if it is better; the share of the promised decrease that came, at most 0 for none."""
+        reached = self.problem.measure(self.x + step)
+        ratio = (self.loss - reached) / promised if math.isfinite(reached) else -1.0
         if not (ratio >= ENOUGH and reached < self.loss):
             return min(ratio, 0.0)
-        self.x, self.loss = moved, reached
+        times, reached = self._stretch(step, reached) if ratio > SURPLUS else (1, reached)
+        self.x, self.loss = self.x + times * step, reached
         self._turn()
         return ratio
 
-    def _try_blind(self, moved: Tensor, reached: float) -> float:
-        if reached > self.loss + NOISE * abs(self.loss):
+    def _stretch(self, step: Tensor, reached: float) -> tuple[int, float]:
+        """How many times the step is best, in powers of two, and the loss there."""
+        times = 1
+        while times < MOST_TIMES:
+            farther = self.problem.measure(self.x + 2 * times * step)
+            if not farther < reached:
+                break
+            times, reached = 2 * times, farther
+        return times, reached
+
+    def _try_blind(self, moved: Tensor) -> float:
+        """Go there if the gradient is smaller, and the loss as far as it can be seen no larger; 1 or -1."""
+        reached = self.problem.measure(moved)
+        if not reached <= self.loss + NOISE * abs(self.loss):
             return -1.0
         gradient = self.problem.differentiate(moved)
         norm = float(gradient.norm())

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GOOD, FAIR = 0.75, 0.25
-DAMPING_GOOD, DAMPING_FAIR, DAMPING_POOR, DAMPING_REFUSED = 0.1, 0.5, 2.0, 4.0
-FIRST_DAMPING = 1e-3  # of the largest eigenvalue at the start
+DAMPING_GOOD, DAMPING_FAIR, DAMPING_POOR, DAMPING_REFUSED = 0.01, 0.5, 2.0, 4.0
+FIRST_DAMPING = 1e-4  # of the largest eigenvalue at the start
 
 
 def run_newton(problem: SmoothLoss, start: Tensor, limits: Limits = DEFAULT) -> Iterator[Stage]:
