@@ -124,10 +124,11 @@ def descend(problem: SmoothLoss, start: Tensor, rule: StepRule, limits: Limits) 
 
 def _judge(walk: _Walk, start: Tensor, enough: float, limits: Limits) -> Outcome | None:
     if walk.steps == 0:
-        return Outcome.STATIONARY_START if walk.norm == 0 else None
-    if isinstance(walk.problem, CanCollapse) and walk.problem.has_collapsed(start, walk.x):
+        if walk.norm == 0:
+            return Outcome.STATIONARY_START
+    elif isinstance(walk.problem, CanCollapse) and walk.problem.has_collapsed(start, walk.x):
         return Outcome.COLLAPSED
-    if walk.norm <= enough:
+    elif walk.norm <= enough:
         return Outcome.CONVERGED
     return Outcome.BUDGET if walk.steps >= limits.steps else None
 

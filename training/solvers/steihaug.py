@@ -23,6 +23,7 @@ RADIUS_GOOD, RADIUS_POOR, RADIUS_REFUSED = 4.0, 0.5, 0.25
 AT_EDGE = 0.9  # of the radius: a good step this long was held back by it
 LOOSEST = 0.1  # of the gradient's norm is what the inner solve leaves; less, the nearer the optimum
 MOST_PRODUCTS = 1000  # of an inner solve
+MOST_TURNS = 10  # times the parameters: exactly computed once would do, rounding makes it several
 
 Apply = Callable[["Tensor"], "Tensor"]  # the inverse of a positive definite matrix times a vector [p]
 MakePreconditioner = Callable[["Tensor"], Apply]  # for a point x [p]
@@ -93,7 +94,7 @@ class _TrustRegion:
             0.0,
             square,
         )  # inner products in the region's norm
-        for _ in range(min(MOST_PRODUCTS, 2 * self._problem.size)):
+        for _ in range(min(MOST_PRODUCTS, MOST_TURNS * self._problem.size)):
             image = self._problem.multiply(self._x, direction)
             bend = float(direction @ image)
             share = square / bend if bend > 0 else math.inf

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.solvers.problems import Saddle, make_planted, make_softmax
+from tests.training.derivatives.agreement import draw
+from tests.training.solvers.problems import Saddle, draw_spread, make_planted, make_softmax
+from training.derivatives.softmax import SoftmaxMatrix
 from training.solvers.auto import Method, choose_solver, run_solver
 from training.solvers.newton import run_newton
 from training.solvers.outcome import Outcome, Stage, run_to_end
@@ -35,6 +37,17 @@ def test_chosen_solver_runs(size: int, rows: int | None) -> None:
     problem, _, start = make_planted("exp", 1, 200, 4, 10.0)
     stages = run_solver(choose_solver(size, rows), problem, start, np.random.default_rng(1))
     assert run_to_end(stages).outcome is Outcome.CONVERGED
+
+
+def test_sixteen_hundred_parameters_converge_without_a_hessian() -> None:
+    a1, a2 = (draw_spread(seed, 50, 40, 3.0) / 40**0.5 for seed in (1, 3))
+    targets = torch.softmax(a1 @ draw(5, 40, 40) @ a2.T, 1)
+    problem, choice = SoftmaxMatrix(a1, a2, targets), choose_solver(1600)
+    assert choice.method is Method.STEIHAUG
+    start = torch.zeros(1600, dtype=torch.float64)
+    last = run_to_end(run_solver(choice, problem, start, np.random.default_rng(1)))
+    assert last.outcome is Outcome.CONVERGED
+    assert last.loss < 1e-12
 
 
 def test_sketch_of_a_problem_without_rows_is_refused() -> None:

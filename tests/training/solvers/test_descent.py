@@ -12,7 +12,7 @@ from tests.training.derivatives.agreement import draw, draw_distributions
 from tests.training.solvers.problems import Quadratic, Saddle, make_planted, make_softmax
 from training.derivatives.hyperbolic import Hyperbolic
 from training.derivatives.rescaled import Kind
-from training.derivatives.softmax import RescaledSoftmaxMatrix, SoftmaxMatrix
+from training.derivatives.softmax import RescaledSoftmaxMatrix, SoftmaxMatrix, SoftmaxVector
 from training.solvers.newton import run_newton
 from training.solvers.outcome import Limits, Outcome, Stage, run_to_end
 from training.solvers.smooth import SmoothLoss
@@ -59,6 +59,16 @@ def test_planted_solution_is_recovered_to_ten_digits(run: Run, kind: Kind) -> No
     problem, planted, start = make_planted(kind, 3, 300, 8, 30.0)
     _, last = solve(run, problem, start, Limits(tolerance=1e-14))
     assert float((last.x - planted).norm() / planted.norm()) <= 1e-10
+
+
+@both
+def test_softmax_and_rescaled_exp_share_their_planted_solution(run: Run) -> None:
+    """With b = softmax(A x*) both losses are 0 at x*, and there alone where A's columns and 1 are independent."""
+    rescaled, planted, start = make_planted("exp", 3, 300, 8, 30.0)
+    softmax = SoftmaxVector(rescaled.a_nd, torch.softmax(rescaled.a_nd @ planted, 0))
+    for problem in (rescaled, softmax):
+        _, last = solve(run, problem, start, Limits(tolerance=1e-14))
+        assert float((last.x - planted).norm() / planted.norm()) <= 1e-8
 
 
 @both
@@ -134,9 +144,11 @@ def test_flat_directions_are_left_alone(run: Run) -> None:
 
 
 @both
-def test_budget_ends_after_so_many_steps(run: Run) -> None:
-    _, last = solve(run, make_softmax(1, 20, 3, 1.0), torch.zeros(9, dtype=torch.float64), Limits(steps=2))
-    assert (last.outcome, last.steps) == (Outcome.BUDGET, 2)
+@pytest.mark.parametrize("steps", [0, 2])
+def test_budget_ends_after_so_many_steps(run: Run, steps: int) -> None:
+    start = torch.zeros(9, dtype=torch.float64)
+    _, last = solve(run, make_softmax(1, 20, 3, 1.0), start, Limits(steps=steps))
+    assert (last.outcome, last.steps) == (Outcome.BUDGET, steps)
 
 
 @both
