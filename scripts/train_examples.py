@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from loss_picture import Curve, draw_picture
-
 from node.cli.chain import export_chain
 from node.cli.job_files import make_submission
 from node.cli.progress import Snapshot, take_snapshot
@@ -27,6 +25,7 @@ from node.exits import Exit, UserError
 from node.rpc.client import Json
 from node.testnet.network import Testnet
 from node.testnet.state import FOLDER
+from training.pictures import draw_curves
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -64,11 +63,11 @@ def main() -> int:
     names = options.names or sorted(path.stem for path in EXAMPLES.glob("*.toml"))
     results = []
     for name in names:
-        trained, curve = train(name, options.timeout)
+        trained, picture = train(name, options.timeout)
         results.append(trained)
         print(describe(trained), flush=True)
         if options.pictures:
-            replace_text(PICTURES / f"{name}.svg", draw_picture(curve))
+            replace_text(PICTURES / f"{name}.svg", picture)
     if options.json:
         replace_text(options.json, json.dumps([asdict(result) for result in results], indent=1) + "\n")
     return Exit.DONE if all(result.is_done for result in results) else Exit.FAILED
@@ -85,7 +84,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return parser.parse_args(arguments)
 
 
-def train(name: str, timeout_s: float) -> tuple[Trained, Curve]:
+def train(name: str, timeout_s: float) -> tuple[Trained, str]:
     folder = (FOLDER / f"example-{name}-{time.strftime('%H%M%S')}").absolute()
     network = Testnet.create(folder, folder.name, f"example {name}")
     try:
@@ -107,7 +106,7 @@ def train(name: str, timeout_s: float) -> tuple[Trained, Curve]:
         float(end.target or 0), int(summary["version"]), int(summary["tickets"]), int(summary["updates"]),
         int(summary["paid"]) / 1e8, end.height, target_s, verdict.is_verified, verdict.seconds,
     )  # fmt: skip
-    return trained, make_curve(summary, points, end)
+    return trained, draw_losses(summary, points, end)
 
 
 def wait_for_end(network: Testnet, job_id: str, deadline_s: float) -> Snapshot:
@@ -123,11 +122,14 @@ def wait_for_end(network: Testnet, job_id: str, deadline_s: float) -> Snapshot:
         time.sleep(POLL_S)
 
 
-def make_curve(job: Json, points: Sequence[Json], end: Snapshot) -> Curve:
-    heights = [int(job["submitted"]), *(int(point["height"]) for point in points)]
-    losses = [float(job["first_loss"]), *(float(point["loss"]) for point in points)]
-    earned = [0.0, *(int(point["paid"]) / 1e8 for point in points)]
-    return Curve(str(job["title"]), heights, losses, earned, end.target)
+def draw_losses(job: Json, points: Sequence[Json], end: Snapshot) -> str:
+    """The loss at every settlement; a dot where updates were paid."""
+    losses = [(float(point["height"]), float(point["loss"])) for point in points]
+    paid = [place for place, point in zip(losses, points, strict=True) if int(point["paid"])]
+    begin = (float(job["submitted"]), float(job["first_loss"]))
+    target = None if end.target is None else (f"target {end.target:g}", end.target)
+    labels = ("height of the chain; a dot: updates were paid", "loss of a sample")
+    return draw_curves(str(job["title"]), {"": [begin, *losses]}, labels, level=target, dots=paid)
 
 
 def describe(trained: Trained) -> str:
