@@ -48,6 +48,10 @@ cli = LazyGroup(
             "node.cli.verify_checkpoint:verify_checkpoint",
             "Check a checkpoint against a proof of its job, without the chain.",
         ),
+        "confirmations": Lazy(
+            "node.cli.confirmations:confirmations", "How many blocks to wait before a payment counts."
+        ),
+        "cost": Lazy("node.cli.cost:cost", "What a block costs at the least, and what rewriting some costs."),
         "config": Lazy("node.cli.config:config", "What a node runs with, and where each setting comes from."),
         "completion": Lazy("node.cli.completion:completion", "Shell completion for bash, zsh and fish."),
     },
