@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from training.derivatives.checks import check_data
+from training.errors import ProblemRefused
 from training.exact.late import torch
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ LONGEST_INPUT = 1e3
 class ExponentialLoss:
     """1/2 |exp(XW) a - y|^2 as a function of W; see training/solvers/smooth.py.
 
-    inputs_ND with rows of norm 1 (see `normalise`), targets_N, signs_M of -1 and +1, all float64.
+    inputs_ND with rows of norm 1 (see `normalise`), targets_N, signs_M of -1 and +1; all float64, else ProblemRefused.
     """
 
     inputs_ND: Tensor
@@ -34,14 +36,11 @@ class ExponentialLoss:
     signs_M: Tensor
 
     def __post_init__(self) -> None:
-        _require_finite("inputs", self.inputs_ND, 2)
-        _require_finite("targets", self.targets_N, 1)
-        _require_finite("signs", self.signs_M, 1)
-        count = self.inputs_ND.shape[0]
-        if self.targets_N.shape[0] != count:
-            raise ValueError(f"targets: {count} expected, one for every input, got {self.targets_N.shape[0]}")
+        check_data("inputs", self.inputs_ND, (None, None))
+        check_data("targets", self.targets_N, (self.inputs_ND.shape[0],))
+        check_data("signs", self.signs_M, (None,))
         if not bool((self.signs_M.abs() == 1).all()):
-            raise ValueError("signs: each -1 or +1 expected")
+            raise ProblemRefused("signs", "each -1 or +1 expected")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -113,7 +112,8 @@ class ExponentialLoss:
         blocks_MDD = torch.einsum("nm,nc,nd->mcd", weights_NM, self.inputs_ND, self.inputs_ND)
         hessian = (jacobian_NP.T @ jacobian_NP).view(wide, neurons, wide, neurons)
         torch.diagonal(hessian, dim1=1, dim2=3).add_(blocks_MDD.permute(1, 2, 0))
-        return hessian.reshape(self.size, self.size)
+        square = hessian.reshape(self.size, self.size)
+        return 0.5 * (square + square.T)  # of a product's rounding too
 
     def _activate_inside(self, x: Tensor) -> Tensor:
         active_NM = self.activate(x.view(self.shape))
@@ -123,13 +123,13 @@ class ExponentialLoss:
 
 
 def normalise(inputs_ND: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of norm 1, and the norms they had [N]; ValueError for a row of zeros or longer than LONGEST_INPUT."""
-    _require_finite("inputs", inputs_ND, 2)
+    """Rows of norm 1, and the norms they had [N]. ProblemRefused for a row of zeros, or longer than LONGEST_INPUT."""
+    check_data("inputs", inputs_ND, (None, None))
     norms_N = inputs_ND.norm(dim=1)
     for row, norm in enumerate(norms_N.tolist()):
         if not 0 < norm <= LONGEST_INPUT:
-            raise ValueError(
-                f"inputs: rows of norm in (0, {LONGEST_INPUT:g}] expected, row {row} has {norm:g}"
+            raise ProblemRefused(
+                "inputs", f"rows of norm in (0, {LONGEST_INPUT:g}] expected, row {row} has {norm:g}"
             )
     return inputs_ND / norms_N[:, None], norms_N
 
@@ -142,11 +142,3 @@ def make_limit_kernel(inputs_ND: Tensor) -> Tensor:
     products_NN = inputs_ND @ inputs_ND.T
     squares_N = products_NN.diagonal()
     return products_NN * torch.exp(0.5 * (squares_N[:, None] + squares_N[None, :]) + products_NN)
-
-
-def _require_finite(name: str, value: Tensor, dimensions: int) -> None:
-    if value.dtype != torch.float64 or value.dim() != dimensions or 0 in value.shape:
-        what = f"{value.dtype} of shape {list(value.shape)}"
-        raise ValueError(f"{name}: float64 of {dimensions} dimensions, none of them 0, expected, got {what}")
-    if not bool(torch.isfinite(value).all()):
-        raise ValueError(f"{name}: finite numbers expected")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.derivatives.exponential import MOST_AT_START, ExponentialLoss, make_limit_kernel
+from training.errors import ProblemRefused
 from training.exact.late import torch
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ RETRIES = 60  # halvings in a row: the residual cannot be lowered
 HALF = 0.5
 
 
-class NotInterpolable(ValueError):
+class NotInterpolable(ProblemRefused):
     """The kernel is singular: no weights near the start fit all targets. The message says which rows, if it can."""
 
 
@@ -97,8 +98,9 @@ def measure_spectrum(loss: ExponentialLoss, kernel_NN: Tensor) -> Spectrum:
     if not smallest >= LEAST_SPREAD * largest:
         share = smallest / largest if largest > 0 else 0.0
         raise NotInterpolable(
+            "inputs",
             f"not interpolable: the kernel's smallest eigenvalue is {share:.1e} of its largest, at least"
-            f" {LEAST_SPREAD:g} expected; {_find_reason(loss)}"
+            f" {LEAST_SPREAD:g} expected; {_find_reason(loss)}",
         )
     return Spectrum(smallest, largest)
 
@@ -159,7 +161,7 @@ def _solve(loss: ExponentialLoss, active_NM: Tensor, residual_N: Tensor) -> Tens
     factor_NN, failed = torch.linalg.cholesky_ex(loss.make_kernel(active_NM))
     if int(failed):
         raise NotInterpolable(
-            f"not interpolable: the kernel became singular on the way; {_find_reason(loss)}"
+            "inputs", f"not interpolable: the kernel became singular on the way; {_find_reason(loss)}"
         )
     alpha_N = torch.cholesky_solve(residual_N[:, None], factor_NN)[:, 0]
     return loss.pull_back(active_NM, alpha_N)
