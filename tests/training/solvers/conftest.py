@@ -1,14 +1,5 @@
-"""One thread, as in the training process: on a busy machine several wait for each other more than they compute."""
+"""What every test here runs under."""
 
-from collections.abc import Iterator
+from tests.training.one_thread import one_thread
 
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True, scope="package")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread"]
