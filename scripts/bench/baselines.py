@@ -105,7 +105,7 @@ def run_lbfgs(
     )
     closure = _Closure(x, evaluate, enough, budget_s)
     with suppress(_Reached):
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return closure.finish()
 
 

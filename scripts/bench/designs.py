@@ -20,4 +20,5 @@ def draw_spread(rng: np.random.Generator, n: int, d: int, condition: float) -> T
     left = torch.linalg.qr(torch.from_numpy(rng.standard_normal((n, d)))).Q
     right = torch.linalg.qr(torch.from_numpy(rng.standard_normal((d, d)))).Q
     sizes = torch.logspace(0, -math.log10(condition), d, dtype=torch.float64)
-    return (left * (sizes / sizes.norm())) @ right * (ROW_NORM * math.sqrt(n))
+    spread: Tensor = (left * (sizes / sizes.norm())) @ right * (ROW_NORM * math.sqrt(n))
+    return spread

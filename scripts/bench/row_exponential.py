@@ -5,6 +5,7 @@ To |F - y| <= 1e-6 from the same weights; all with gradients by formula. Source 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -112,7 +113,7 @@ def pair(loss: ExponentialLoss) -> LossAndGradient:
 
 
 def is_enough(loss: float, gradient: Tensor) -> bool:
-    return (2 * loss) ** 0.5 <= ENOUGH
+    return math.sqrt(2 * loss) <= ENOUGH
 
 
 def time_solver(solver: Solver, loss: ExponentialLoss, start: Tensor, seconds: list[float]) -> KernelStage:

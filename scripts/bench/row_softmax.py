@@ -111,7 +111,8 @@ def check_formulas(report: Report) -> None:
     x = torch.from_numpy(np.random.default_rng(1).standard_normal(problem.size))
 
     def measure_plainly(x: Tensor) -> Tensor:
-        return 0.5 * ((torch.softmax(problem.design.apply(x), 1) - problem.rows.targets_RC) ** 2).sum()
+        residuals = torch.softmax(problem.design.apply(x), 1) - problem.rows.targets_RC
+        return 0.5 * torch.sum(residuals * residuals)
 
     gradient = torch.func.grad(measure_plainly)
     errors = {

@@ -54,7 +54,9 @@ class RowPoint(Protocol):
 
 
 class RowLoss(Protocol):
-    """A loss of scores."""
+    """A loss of scores against targets [R, C]."""
+
+    targets_RC: Tensor
 
     @property
     def limit(self) -> float:
