@@ -1,4 +1,4 @@
-"""Tutorials are true: every block of code is run, every command typed, in their order, in a folder with the examples."""
+"""Tutorials are true: every block of code is run, every command typed, in their order, beside the examples."""
 
 from __future__ import annotations
 
