@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
 
 Kind = Literal["softmax", "exp", "cosh"]
 KINDS: tuple[Kind, ...] = ("softmax", "exp", "cosh")
+NORMS: dict[Kind, float] = {
+    "softmax": 1.0,
+    "exp": 1.0,
+    "cosh": 4.0,
+}  # of x: a small one is 0 to cosh and its weight
 MOVES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 ROWS_MOVED = 8
 WEIGHT = 0.3  # on A x: the paper's regulariser, which makes the problem strongly convex
@@ -49,7 +55,7 @@ class Moved:
     move: float
     fit: float  # |x*(A') - x*(A)|
     predicted: float  # the same by one Newton step from the old fit
-    bound: float  # gradient / least eigenvalue
+    bound: float  # gradient / least eigenvalue; inf where that is not above 0
     prediction: float  # |f(A', x) - f(A, x)| at the old fit
     prediction_bound: float | None  # |x| move / 2, of a softmax
 
@@ -79,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.picture:
         options.picture.write_text(draw_moves(table))
     if options.json:
-        value = {"moves": [asdict(moved) for moved in table], "identity": gaps}
+        moves = [asdict(moved) | ({} if moved.bound < math.inf else {"bound": None}) for moved in table]
+        value = {"moves": moves, "identity": gaps}
         options.json.write_text(json.dumps(value, indent=1) + "\n")
     return 0
 
@@ -103,14 +110,16 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def draw_context(kind: Kind, rows: int, width: int, seed: int) -> Context:
-    """Rows of norm 1 and the targets that a drawn x of norm 1 gives, changed by a tenth."""
+    """Rows of norm 1 and the targets that a drawn x gives, changed by a tenth; the fit begins at that x."""
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     a_nd = torch.from_numpy(rng.standard_normal((rows, width)))
     a_nd = a_nd / a_nd.norm(dim=1, keepdim=True)
     x_d = torch.from_numpy(rng.standard_normal(width))
-    values_n = (a_nd @ (x_d / x_d.norm())).exp() * torch.from_numpy(rng.uniform(0.9, 1.1, rows))
-    start_d = torch.from_numpy(rng.standard_normal(width)) * 0.1
-    return Context(kind, a_nd, values_n / values_n.sum(), start_d)
+    x_d = x_d * (NORMS[kind] / x_d.norm())
+    scores_n = a_nd @ x_d
+    values_n = scores_n.cosh() if kind == "cosh" else scores_n.exp()
+    values_n = values_n * torch.from_numpy(rng.uniform(0.9, 1.1, rows))
+    return Context(kind, a_nd, values_n / values_n.sum(), x_d)
 
 
 def measure_moves(context: Context, seed: int) -> list[Moved]:
@@ -144,7 +153,7 @@ def measure_move(
     hessian_dd = moved.make_hessian(fitted_d)
     step_d = torch.linalg.solve(hessian_dd, gradient_d)
     least = min(float(torch.linalg.eigvalsh(moved.make_hessian(x_d)).min()) for x_d in (fitted_d, end_d))
-    bound = float(gradient_d.norm()) / least if least > 0 else float("inf")
+    bound = float(gradient_d.norm()) / least if least > 0 else math.inf
     predictions = [predict(context, a_nd, fitted_d) for a_nd in (context.a_nd, moved_nd)]
     prediction = float((predictions[1] - predictions[0]).norm())
     return float((end_d - fitted_d).norm()), float(step_d.norm()), bound, prediction
@@ -195,8 +204,10 @@ def draw_moves(table: Sequence[Moved]) -> str:
     curves = {}
     for kind in KINDS:
         lines = [moved for moved in table if moved.kind == kind]
-        curves[f"{kind}: fit"] = [(moved.move, moved.fit) for moved in lines]
-        curves[f"{kind}: bound"] = [(moved.move, moved.bound) for moved in lines]
+        curves[f"{kind}: fit"] = [(moved.move, moved.fit) for moved in lines if moved.fit > 0]
+        curves[f"{kind}: bound"] = [
+            (moved.move, moved.bound) for moved in lines if 0 < moved.bound < math.inf
+        ]
     labels = ("a row of the context moves by", "the fitted x moves by")
     return draw_curves("In-context learning", curves, labels, log_x=True, log_y=True)
 
