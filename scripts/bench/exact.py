@@ -13,14 +13,17 @@ from functools import partial
 import numpy as np
 import torch
 from figures import Report, Work, divide, finish, median, parse_options, show
-from native import Native, make_attention, make_softmax
+from native import Native, make_attention, make_exponential, make_sequence, make_softmax
 
 from training.exact.counter import make_uniform, open_stream
 from training.exact.fused.elements import fill_noise, fold
 from training.exact.fused.tile import multiply
+from training.exact.scores import PLAIN
 from training.hashing import compute_tagged_hash
 from training.objectives.attention_regression import AttentionRegression
 from training.objectives.base import Integers, Ticket, count_parameters
+from training.objectives.exponential_regression import ExponentialRegression
+from training.objectives.sequence_regression import SequenceRegression
 from training.objectives.softmax_regression import SoftmaxRegression
 from training.paths import ExactPath, FusedPath, PortablePath
 from training.splits import NO_KEYS, NO_LABELS, Split
@@ -33,12 +36,15 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32}
 PATHS: dict[str, ExactPath] = {"fused": FusedPath(), "portable": PortablePath()}
 
 
+Benched = AttentionRegression | SoftmaxRegression | SequenceRegression | ExponentialRegression
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """An objective with samples and weights; `label` says its sizes."""
 
     label: str
-    objective: AttentionRegression | SoftmaxRegression
+    objective: Benched
     split: Split
     weights: Integers
 
@@ -75,12 +81,19 @@ def make_cases(seed: str) -> list[Case]:
         label = f"softmax {size} (d {inputs}, c {outputs}, N {samples})"
         case = make_case(label, SoftmaxRegression(inputs, outputs, 0, False), inputs, outputs, samples, seed)
         cases.insert(2 * position + 1, case)  # by size
+    for tokens, width, samples in ((8, 16, 64), (64, 64, 64)):
+        label = f"sequence (L {tokens}, d {width}, N {samples})"
+        sequence = SequenceRegression(tokens, width, PLAIN)
+        cases.append(make_case(label, sequence, tokens * width, tokens, samples, seed))
+    for inputs, neurons, samples in ((8, 128, 64), (64, 1024, 64)):
+        label = f"exponential (d {inputs}, m {neurons}, N {samples})"
+        cases.append(make_case(label, ExponentialRegression(inputs, neurons), inputs, 1, samples, seed))
     return cases
 
 
 def make_case(
     label: str,
-    objective: AttentionRegression | SoftmaxRegression,
+    objective: Benched,
     inputs: int,
     outputs: int,
     samples: int,
@@ -151,6 +164,10 @@ def make_native(case: Case, dtype: torch.dtype) -> Native:
     rows = torch.from_numpy(case.split.rows).to(dtype) * 2.0**-12
     if isinstance(objective, SoftmaxRegression):
         return make_softmax(inputs, rows, weights.view(objective.inputs, objective.outputs))
+    if isinstance(objective, ExponentialRegression):
+        return make_exponential(inputs, rows[:, 0], weights.view(objective.inputs, objective.neurons))
+    if isinstance(objective, SequenceRegression):
+        return make_sequence(inputs.view(case.samples, objective.tokens, objective.inputs), rows, weights)
     d, shape = objective.features, (case.samples, objective.tokens)
     x, y = weights[: d * d].view(d, d), weights[d * d :].view(d, objective.outputs)
     return make_attention(inputs.view(*shape, d), rows.view(*shape, objective.outputs), x, y)

@@ -84,3 +84,55 @@ def make_softmax(a_Nd: Tensor, b_Nc: Tensor, x_dc: Tensor) -> Native:
             return leaf - gradient * RATE
 
     return Native(loss, step_by_hand, step_by_autograd)
+
+
+def make_sequence(a_NLd: Tensor, b_NL: Tensor, x_d: Tensor) -> Native:
+    """|| softmax(A x) - b ||^2 for every sample's own A."""
+
+    def loss() -> float:
+        with torch.inference_mode():
+            residuals = torch.softmax(a_NLd @ x_d, -1) - b_NL
+            return float((residuals * residuals).sum())
+
+    def step_by_hand() -> Tensor:
+        with torch.inference_mode():
+            p_NL = torch.softmax(a_NLd @ x_d, -1)
+            g_NL = (p_NL - b_NL) * 2
+            z_NL = p_NL * (g_NL - (g_NL * p_NL).sum(-1, keepdim=True))
+            return x_d - (a_NLd.flatten(0, 1).T @ z_NL.flatten()) * RATE
+
+    leaf = x_d.clone().requires_grad_()
+
+    def step_by_autograd() -> Tensor:
+        residuals = torch.softmax(a_NLd @ leaf, -1) - b_NL
+        (gradient,) = torch.autograd.grad((residuals * residuals).sum(), (leaf,))
+        with torch.no_grad():
+            return leaf - gradient * RATE
+
+    return Native(loss, step_by_hand, step_by_autograd)
+
+
+def make_exponential(a_Nd: Tensor, y_N: Tensor, w_dm: Tensor) -> Native:
+    """(sum of signed exp(A W) - y)^2, signs alternating."""
+    signs_m = 1 - 2 * (torch.arange(w_dm.shape[1]) % 2).to(w_dm.dtype)
+
+    def loss() -> float:
+        with torch.inference_mode():
+            residuals = torch.exp(a_Nd @ w_dm) @ signs_m - y_N
+            return float((residuals * residuals).sum())
+
+    def step_by_hand() -> Tensor:
+        with torch.inference_mode():
+            u_Nm = torch.exp(a_Nd @ w_dm)
+            g_N = (u_Nm @ signs_m - y_N) * 2
+            return w_dm - (a_Nd.T @ (u_Nm * signs_m * g_N[:, None])) * RATE
+
+    leaf = w_dm.clone().requires_grad_()
+
+    def step_by_autograd() -> Tensor:
+        residuals = torch.exp(a_Nd @ leaf) @ signs_m - y_N
+        (gradient,) = torch.autograd.grad((residuals * residuals).sum(), (leaf,))
+        with torch.no_grad():
+            return leaf - gradient * RATE
+
+    return Native(loss, step_by_hand, step_by_autograd)
