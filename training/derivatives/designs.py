@@ -51,8 +51,8 @@ class VectorDesign:
 
     def make_hessian(self, curvature: Curvature) -> Tensor:
         """Costs n d^2."""
-        n, d = self.a_nd.shape
-        right = self.a_nd.new_empty((n, d + 2))  # D A, f and g side by side: a tall A is read once
+        d = self.a_nd.shape[1]
+        right = self._right
         torch.mul(self.a_nd, curvature.diagonal_RC[0][:, None], out=right[:, :d])
         right[:, d], right[:, d + 1] = curvature.first_RC[0], curvature.second_RC[0]
         product = self.a_nd.T @ right
@@ -60,6 +60,11 @@ class VectorDesign:
         hessian = product[:, :d] + float(curvature.scale_R1) * torch.outer(p, p)
         hessian.addr_(q, p, alpha=-1).addr_(p, q, alpha=-1)
         return 0.5 * (hessian + hessian.T)
+
+    @cached_property
+    def _right(self) -> Tensor:
+        """Room for D A, f and g side by side: a tall A is read once. Kept, as the system takes long to give it anew."""
+        return self.a_nd.new_empty((self.a_nd.shape[0], self.a_nd.shape[1] + 2))
 
 
 class MatrixDesign:
