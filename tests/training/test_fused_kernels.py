@@ -8,7 +8,7 @@ import torch
 
 from training.exact import counter, functions
 from training.exact.fused import elements
-from training.exact.fused.compiler import choose_cache_folder, compute_source_hash
+from training.exact.fused.cache import choose_cache_folder, compute_source_hash
 from training.exact.fused.tile import LANES, multiply
 from training.exact.grids import Grid, rescale
 from training.exact.trace import Trace

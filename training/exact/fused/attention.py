@@ -11,11 +11,13 @@ import numpy as np
 
 from training.exact.fused.compiler import kernel
 from training.exact.fused.elements import (
+    add_row,
     copy_rows,
     differentiate_softmax,
     dither_weights,
     fill_noise,
     fold,
+    load_row,
     rescale,
     round_weights,
     softmax,
@@ -85,17 +87,19 @@ def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
     if noisy:
         noise = fill_noise(b.noise, noise_stream, first * size, n * size)
         copy_rows(b.noise, noise, sh.d, b.a, 0, sh.dp, n * sh.tokens, sh.d)
-    else:
+    elif sh.positional:
         b.a[:] = 0.0
     for s in range(n):
-        sample = indices[first + s]
+        values = data.inputs[indices[first + s]]
         for i in range(sh.tokens):
             place = (s * sh.tokens + i) * sh.dp
             if sh.positional:
                 place += i * sh.width
-            for k in range(sh.width):
-                value = b.a[place + k] + np.float64(data.inputs[sample, i * sh.width + k])
-                b.a[place + k] = min(max(value, -DATA_LIMIT_F), DATA_LIMIT_F)
+            token = values[i * sh.width : (i + 1) * sh.width]
+            if noisy:
+                add_row(token, b.a[place:], DATA_LIMIT_F)
+            else:
+                load_row(token, b.a[place:])
         transpose(b.a, s * sh.tokens * sh.dp, sh.dp, b.at, s * sh.d * sh.lp, sh.lp, sh.tokens, sh.d)
 
 

@@ -161,8 +161,23 @@ def transpose(x, x0, x_stride, y, y0, y_stride, rows, cols):
 @kernel
 def copy_rows(x, x0, x_stride, y, y0, y_stride, rows, cols):
     for i in range(rows):
+        source, target = x[x0 + i * x_stride :], y[y0 + i * y_stride :]  # slices: their loops become vectors
         for j in range(cols):
-            y[y0 + i * y_stride + j] = x[x0 + i * x_stride + j]
+            target[j] = source[j]
+
+
+@kernel
+def load_row(values, out):
+    """Stored integers as floats: `out` gets as many as there are values."""
+    for k in range(values.size):
+        out[k] = np.float64(values[k])
+
+
+@kernel
+def add_row(values, out, limit):
+    """The same onto what is there, saturated."""
+    for k in range(values.size):
+        out[k] = min(max(out[k] + np.float64(values[k]), -limit), limit)
 
 
 # --- randomness and weights -------------------------------------------------------------------------------------------

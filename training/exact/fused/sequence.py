@@ -12,10 +12,12 @@ import numpy as np
 from training.exact.fused.compiler import kernel
 from training.exact.fused.elements import (
     LOSS_CAP,
+    add_row,
     copy_rows,
     dither_weights,
     fill_noise,
     fold,
+    load_row,
     round_weights,
     step_weights,
     transpose,
@@ -79,15 +81,14 @@ def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
         size = sh.tokens * sh.d
         noise = fill_noise(b.noise, noise_stream, first * size, n * size)
         copy_rows(b.noise, noise, sh.d, b.a, 0, sh.dp, n * sh.tokens, sh.d)
-    else:
-        b.a[:] = 0.0
     for s in range(n):
-        sample = indices[first + s]
+        values = data.inputs[indices[first + s]]
         for i in range(sh.tokens):
-            place = (s * sh.tokens + i) * sh.dp
-            for k in range(sh.d):
-                value = b.a[place + k] + np.float64(data.inputs[sample, i * sh.d + k])
-                b.a[place + k] = min(max(value, -DATA_LIMIT_F), DATA_LIMIT_F)
+            token, out = values[i * sh.d : (i + 1) * sh.d], b.a[(s * sh.tokens + i) * sh.dp :]
+            if noisy:
+                add_row(token, out, DATA_LIMIT_F)
+            else:
+                load_row(token, out)
     transpose(b.a, 0, sh.dp, b.at, 0, sh.rp, n * sh.tokens, sh.d)
 
 

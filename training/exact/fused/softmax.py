@@ -12,10 +12,12 @@ import numpy as np
 from training.exact.fused.compiler import kernel
 from training.exact.fused.elements import (
     LOSS_CAP,
+    add_row,
     copy_rows,
     dither_weights,
     fill_noise,
     fold,
+    load_row,
     rescale,
     round_weights,
     step_weights,
@@ -90,9 +92,8 @@ def load_keys(sh, w, keys, noisy, noise_stream, first):
     noise = np.zeros(sh.w + 32)
     for i in range(sh.c):
         start = fill_noise(noise, noise_stream, first + i * sh.w, sh.w) if noisy else 0
-        for j in range(sh.w):
-            value = noise[start + j] + np.float64(keys[i, j])
-            w.keys[i * sh.wp + j] = min(max(value, -DATA_LIMIT_F), DATA_LIMIT_F)
+        copy_rows(noise, start, 0, w.keys, i * sh.wp, 0, 1, sh.w)
+        add_row(keys[i], w.keys[i * sh.wp :], DATA_LIMIT_F)
     transpose(w.keys, 0, sh.wp, w.keys_t, 0, sh.cp, sh.c, sh.w)
 
 
@@ -106,13 +107,11 @@ def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
     if noisy:
         noise = fill_noise(b.noise, noise_stream, first * sh.d, n * sh.d)
         copy_rows(b.noise, noise, sh.d, b.a, 0, sh.dp, n, sh.d)
-    else:
-        b.a[:] = 0.0
     for s in range(n):
-        sample = indices[first + s]
-        for k in range(sh.d):
-            value = b.a[s * sh.dp + k] + np.float64(data.inputs[sample, k])
-            b.a[s * sh.dp + k] = min(max(value, -DATA_LIMIT_F), DATA_LIMIT_F)
+        if noisy:
+            add_row(data.inputs[indices[first + s]], b.a[s * sh.dp :], DATA_LIMIT_F)
+        else:
+            load_row(data.inputs[indices[first + s]], b.a[s * sh.dp :])
 
 
 @kernel
