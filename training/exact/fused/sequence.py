@@ -1,7 +1,7 @@
 """Kernels of sequence_regression (section 9.7): a whole ticket, losses, and outputs.
 
-Shapes: inputs A [samples * tokens, d], weights x [d]. A block's inputs are kept as rows and as columns, so that both
-products run along whole vectors: scores with the columns, the gradient with the rows.
+Shapes: inputs A [samples * tokens, d], weights x [d]; rows are padded to whole LANES with zeros. Both products read A
+once, a row at a time, so a block is a few rows: they stay in the first-level cache.
 """
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
@@ -20,7 +20,6 @@ from training.exact.fused.elements import (
     load_row,
     round_weights,
     step_weights,
-    transpose,
 )
 from training.exact.fused.scores import (
     SOFTMAX,
@@ -31,7 +30,7 @@ from training.exact.fused.scores import (
     square,
     subtract,
 )
-from training.exact.fused.tile import multiply, pad
+from training.exact.fused.tile import add_rows, multiply_vector, pad
 from training.exact.grids import DATA, MASTER, WEIGHT
 
 BLOCK_ROWS = 64
@@ -44,8 +43,8 @@ TO_WEIGHT = 2.0 ** (WEIGHT.f - MASTER.f)
 # dp, rp: padded d and rows of a block of `block` samples
 Shape = namedtuple("Shape", "tokens d block dp rp function weight")
 Data = namedtuple("Data", "inputs rows labels")
-# at: A as columns; p values, v derivatives, s scores, g residuals R and gradients, t residuals T
-Buffers = namedtuple("Buffers", "noise a at p v s g t")
+# p values, v derivatives, s scores, g residuals R and gradients, t residuals T
+Buffers = namedtuple("Buffers", "noise a p v s g t")
 
 
 @kernel
@@ -61,7 +60,6 @@ def make_buffers(sh):
     return Buffers(
         np.empty(rows * sh.d + 32),
         np.zeros(rows * sh.dp),
-        np.zeros(sh.d * sh.rp),
         np.zeros(sh.rp),
         np.zeros(sh.rp),
         np.zeros(sh.rp),
@@ -89,14 +87,13 @@ def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
                 add_row(token, out, DATA_LIMIT_F)
             else:
                 load_row(token, out)
-    transpose(b.a, 0, sh.dp, b.at, 0, sh.rp, n * sh.tokens, sh.d)
 
 
 @kernel
 def forward(sh, b, x, n, traced, count):
     """Values of a block's scores on step 2^-20; returns the trace of the scores."""
     total = np.uint64(0)
-    multiply(b.p, 0, sh.rp, x, 0, sh.dp, 1, b.at, 0, sh.rp, 1, sh.rp, sh.d, False)
+    multiply_vector(b.p, 0, b.a, 0, sh.dp, x, 0, n * sh.tokens, sh.dp)
     if traced:
         total += fold(b.p, 0, 1, n * sh.tokens, n * sh.tokens, count)
     apply_scores(b.p, b.v, b.s, n, sh.tokens, sh.tokens, 2.0**-28, sh.function, sh.weight)
@@ -150,7 +147,7 @@ def take_step(sh, b, x, data, indices, master, rates, counted, noise_stream):
         total += forward(sh, b, x, n, True, counted + first * sh.tokens)
         subtract_targets(sh, b, data, indices, first, n)
         differentiate_scores(sh, b, data, indices, first, n)
-        multiply(gx, 0, sh.dp, b.g, 0, 0, 1, b.a, 0, sh.dp, 1, sh.dp, n * sh.tokens, True)
+        add_rows(gx, b.a, sh.dp, b.g, n * sh.tokens, sh.dp)
     total += fold(gx, 0, 1, sh.d, sh.d, counted + indices.size * sh.tokens)
     step_weights(master, 0, gx, 1, sh.d, sh.dp, rates[0, 0], rates[0, 1], MASTER_LIMIT_F)
     return total

@@ -63,6 +63,44 @@ def make_tile(rows: int) -> Any:
     return tile
 
 
+def make_dots(rows: int) -> Any:
+    """Build dots(out, out0, a, a0, lda, x, x0, terms): products of `rows` rows with one vector, `terms` whole LANES.
+
+    out[out0 + r] = sum over k of a[a0 + r * lda + k] * x[x0 + k]
+    """
+
+    @intrinsic
+    def dots(
+        typing_context: Any, out: Any, out0: Any, a: Any, a0: Any, lda: Any, x: Any, x0: Any, terms: Any
+    ) -> Any:
+        n = types.intp
+        return types.void(out, n, a, n, n, x, n, n), generate
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        out, out0, a, a0, lda, x, x0, terms = args
+        out, a, x = (
+            context.make_array(signature.args[i])(context, builder, value).data
+            for i, value in ((0, out), (2, a), (5, x))
+        )
+        lanes = _Lanes(builder)
+        sums = [lanes.make_room() for _ in range(rows)]
+        for total in sums:
+            builder.store(ir.Constant(lanes.vector, [0.0] * LANES), total)
+        step = ir.Constant(terms.type, LANES)
+        with cgutils.for_range_slice(builder, ir.Constant(terms.type, 0), terms, step, terms.type) as (k, _):
+            right = lanes.load(x, builder.add(x0, k))
+            for r, total in enumerate(sums):
+                row = builder.add(a0, builder.mul(lda, ir.Constant(lda.type, r)))
+                term = builder.fmul(lanes.load(a, builder.add(row, k)), right)
+                builder.store(builder.fadd(builder.load(total), term), total)
+        for r, total in enumerate(sums):
+            place = builder.gep(out, [builder.add(out0, ir.Constant(out0.type, r))])
+            builder.store(lanes.sum(builder.load(total)), place)
+        return context.get_dummy_value()
+
+    return dots
+
+
 class _Lanes:
     """Loads, stores and broadcasts of eight float64 at an index of a buffer."""
 
@@ -90,12 +128,22 @@ class _Lanes:
             single, undefined, ir.Constant(ir.VectorType(i32, LANES), [0] * LANES)
         )
 
+    def sum(self, value: Any) -> Any:
+        """The lanes' sum; exact, so in any order."""
+        i32 = ir.IntType(32)
+        total = self.builder.extract_element(value, ir.Constant(i32, 0))
+        for lane in range(1, LANES):
+            total = self.builder.fadd(total, self.builder.extract_element(value, ir.Constant(i32, lane)))
+        return total
+
     def _point(self, buffer: Any, index: Any) -> Any:
         return self.builder.bitcast(self.builder.gep(buffer, [index]), self.vector.as_pointer())
 
 
 tile_8 = make_tile(TILE_ROWS)
 tile_1 = make_tile(1)
+dots_8 = make_dots(TILE_ROWS)
+dots_1 = make_dots(1)
 
 
 @kernel
@@ -146,3 +194,22 @@ def multiply(c, c0, ldc, a, a0, row_step, term_step, b, b0, ldb, rows, cols, ter
                 terms,
                 add,
             )
+
+
+@kernel
+def multiply_vector(out, out0, a, a0, lda, x, x0, rows, terms):
+    """out = a @ x for `rows` rows of `terms` entries, whole LANES of them."""
+    whole = rows - rows % TILE_ROWS
+    for i in range(0, whole, TILE_ROWS):
+        dots_8(out, out0 + i, a, a0 + i * lda, lda, x, x0, terms)
+    for i in range(whole, rows):
+        dots_1(out, out0 + i, a, a0 + i * lda, lda, x, x0, terms)
+
+
+@kernel
+def add_rows(out, a, lda, factors, rows, cols):
+    """out[:cols] += sum over r of factors[r] * a's row r."""
+    for r in range(rows):
+        row, factor = a[r * lda : r * lda + cols], factors[r]
+        for k in range(cols):
+            out[k] += factor * row[k]
