@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from node.threads import VARIABLES
-from training.exact.fused.cache import is_compiled
 
 # They would win over each node's own config.toml.
 NODE_VARIABLES = tuple(
@@ -25,6 +24,8 @@ def node_environment() -> dict[str, str]:
 
 def has_kernels() -> bool:
     """Whether the exact kernels of these sources were compiled before, where nodes look for them."""
+    from training.exact.fused.cache import is_compiled  # not what a command line loads at its start
+
     return is_compiled(node_environment().get("NUMBA_CACHE_DIR"))
 
 

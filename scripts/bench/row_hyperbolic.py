@@ -158,7 +158,9 @@ def compare(report: Report, case: Case, rounds: int, draws: int, budget_s: float
 
 
 def count_steps(chase: Chase) -> int:
-    return next(i for i, mark in enumerate(chase.marks) if mark.norm <= TOLERANCE * chase.marks[0].norm)
+    """Until the tolerance, or all it took without coming there."""
+    wanted, last = TOLERANCE * chase.marks[0].norm, len(chase.marks) - 1
+    return next((i for i, mark in enumerate(chase.marks) if mark.norm <= wanted), last)
 
 
 def add_opponent(report: Report, title: str, chases: Sequence[Chase]) -> None:

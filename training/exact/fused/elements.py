@@ -53,6 +53,12 @@ make_float: Any = intrinsic(_make_float)
 
 
 @kernel
+def to_integer(x):
+    """An integer of at most 51 bits as int64, by operations that every vector unit has."""
+    return np.int64(get_bits(x + INTEGER_ANCHOR) - ANCHOR_BITS)
+
+
+@kernel
 def mix(z):
     z = (z ^ (z >> S30)) * U_MULTIPLIER_1
     z = (z ^ (z >> S27)) * U_MULTIPLIER_2

@@ -9,7 +9,7 @@ alternating signs to one residual.
 import numpy as np
 
 from training.exact.fused.compiler import kernel
-from training.exact.fused.elements import differentiate_softmax, exp, rescale, softmax
+from training.exact.fused.elements import differentiate_softmax, exp, rescale, softmax, to_integer
 from training.exact.scores import (
     GRADIENT,
     NARROW_GRADIENT,
@@ -40,7 +40,10 @@ def apply_scores(x, v, s, rows, cols, stride, step, function, weight):
             s[i] = min(max(np.rint(x[i] * (step * VALUE_ONE)), -SCORE_LIMIT), SCORE_LIMIT)
     if function == SOFTMAX:
         softmax(x, rows, cols, stride, step)
-    elif function in (EXP, SIGNED):
+    elif function == SIGNED:
+        for i in range(rows * stride):
+            x[i] = np.rint(exp(s[i] * (1 / VALUE_ONE)) * VALUE_ONE)
+    elif function == EXP:
         for i in range(rows * stride):
             x[i] = np.rint(exp(s[i] * (1 / VALUE_ONE)) * VALUE_ONE)
             v[i] = x[i]
@@ -49,6 +52,25 @@ def apply_scores(x, v, s, rows, cols, stride, step, function, weight):
             up, down = exp(s[i] * (1 / VALUE_ONE)), exp(s[i] * (-1 / VALUE_ONE))
             cosh, sinh = np.rint((up + down) * (VALUE_ONE / 2)), np.rint((up - down) * (VALUE_ONE / 2))
             x[i], v[i] = (cosh, sinh) if function == COSH else (sinh, cosh)
+
+
+@kernel
+def sum_integers(x):
+    """Integers' sum, as such: a sum of floats would be taken one by one."""
+    total = np.int64(0)
+    for j in range(x.size):
+        total += to_integer(x[j])
+    return total
+
+
+@kernel
+def sum_signed(x):
+    """The first less the second plus the third, and so on."""
+    total = np.int64(0)
+    for j in range(x.size):
+        n = to_integer(x[j])
+        total += n if j & 1 == 0 else -n
+    return total
 
 
 @kernel
@@ -68,15 +90,10 @@ def subtract(r, t, u, s, cols, stride, row, function, weight, rows, labels, samp
             value = u[first + j] - 256.0 * get_target(rows, labels, sample, j, indexed)
             r[first + j] = min(max(value, -PROBABILITY_LIMIT), PROBABILITY_LIMIT)
     elif function == SIGNED:
-        total = 0.0
-        for j in range(cols):
-            total += u[first + j] if j & 1 == 0 else -u[first + j]
-        value = total - 256.0 * np.float64(rows[sample, 0])
+        value = np.float64(sum_signed(u[first : first + cols])) - 256.0 * np.float64(rows[sample, 0])
         r[first] = min(max(value, -RESIDUAL_LIMIT), RESIDUAL_LIMIT)
     else:
-        alpha = 0.0
-        for j in range(cols):
-            alpha += u[first + j]
+        alpha = np.float64(sum_integers(u[first : first + cols]))
         for j in range(cols):
             value = u[first + j] * 4096.0 - alpha * get_target(rows, labels, sample, j, indexed)
             r[first + j] = min(max(np.rint(value * 2.0**-12), -RESIDUAL_LIMIT), RESIDUAL_LIMIT)
@@ -91,11 +108,11 @@ def square(r, t, cols, stride, row, function, weight, cap):
     """The loss of one row's sample from its residuals."""
     first, total = row * stride, np.int64(0)
     for j in range(1 if function == SIGNED else cols):
-        n = np.int64(r[first + j])
+        n = to_integer(r[first + j])
         total += n * n
     if weight > 0:
         for j in range(cols):
-            n = np.int64(t[first + j])
+            n = to_integer(t[first + j])
             total += n * n
     return min(total, cap)
 
@@ -106,10 +123,11 @@ def differentiate(r, t, u, v, cols, stride, row, function, weight, rows, labels,
     first = row * stride
     if function == SIGNED:
         g = min(max(np.rint(r[first] * 2.0**-5), -GRADIENT_LIMIT), GRADIENT_LIMIT)
+        values, out = u[first : first + cols], r[first : first + cols]
         for j in range(cols):
-            value = np.rint((u[first + j] * g) * 2.0**-16)
-            value = value if j & 1 == 0 else -value
-            r[first + j] = min(max(value, -SCORE_GRADIENT_LIMIT), SCORE_GRADIENT_LIMIT)
+            signed = g if j & 1 == 0 else -g
+            value = np.rint((values[j] * signed) * 2.0**-16)
+            out[j] = min(max(value, -SCORE_GRADIENT_LIMIT), SCORE_GRADIENT_LIMIT)
         return
     total = 0.0
     rescale(r, first, cols, 2.0**-5, GRADIENT_LIMIT)
