@@ -79,7 +79,7 @@ def compare(report: Report, neurons: int, rounds: int, budget_s: float) -> None:
     report.add_one("  its steps", newton.steps, "steps")
     report.add_one("  its residual", newton.residual_norm, "", at_most=ENOUGH)
     report.add("  gradient descent by the kernel", [s * 1e3 for s in seconds["descent"]], "ms")
-    report.add_one("  its steps", descent.steps, "steps")
+    report.add_one("  gradient descent's steps", descent.steps, "steps")
     for name, end in ends.items():
         report.add(f"  {name}", [s * 1e3 for s in seconds[name]], "ms")
         report.add_one(

@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from tests.node.rpc.api_node import Answer, ApiNode, open_api
 @pytest.fixture(autouse=True)
 def known_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial's seed hangs on the root of the tranches: with another secret each time, one in dozens would fail."""
-    monkeypatch.setattr("node.rpc.job_actions.secrets.token_bytes", lambda size: bytes(size))
+    numbers = count()
+    monkeypatch.setattr(
+        "node.rpc.job_actions.secrets.token_bytes", lambda size: next(numbers).to_bytes(size, "big")
+    )
 
 
 SAMPLES = (b"one", b"four", b"seven")
