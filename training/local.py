@@ -15,7 +15,7 @@ the same comparison gave for two equal kinds (0.94; single seeds were 0.7 to 1.4
     start the own last delta ahead 0.69
     first kind: Adam, 40 steps of 256 at 3e-3 (not divided): L-BFGS, 20 iterations 2.1, 60 iterations 1.2
 
-    first kind: Newton as above; second: Newton on the whole Hessian of all samples to the optimum, two of each, 6 rounds:
+    first kind: Newton as above; second: on the whole Hessian of all samples, to the optimum; two of each, 6 rounds:
     travel_modes (9 parameters) 0.8 | investment_shares (2) 1.0 | breast_cancer (60) 0.25
 
 More training brings nothing beyond noise, or less: it fits these 1000 samples, and deltas are clipped anyway.
