@@ -28,8 +28,8 @@ def test_facts_of_the_digits_task() -> None:
     forward = rows * (d * d + 2 * d * tokens + d * c)
     step = forward + rows * (c * d + 2 * d * tokens) + rows * d * d + rows * d * c
     entries = rows * (4 * d + 2 * tokens + c) + d * d + d * c
-    a_pass = 64 * (rows * tokens + d * d + d * c) + 512 * rows
-    assert facts.work == 4 * (step + 32 * entries + 64 * rows * d) + 2 * forward + 6 * a_pass
+    a_pass = 64 * rows * tokens + 32 * (d * d + d * c) + 1024 * rows
+    assert facts.work == 4 * (step + 16 * entries + 32 * rows * d) + 2 * forward + 6 * a_pass
     assert (facts.train_count, facts.judge_count, facts.parameter_count) == (64, 64, d * d + d * c)
     assert facts.judging == forward // 64 * 16
 
@@ -38,7 +38,9 @@ def test_work_of_the_heartbeat_is_that_of_its_declared_products() -> None:
     assert (
         Engine(lambda _: b"").heartbeat_work()
         == heartbeat.WORK
-        == 4 * (589_824 + 32 * 29_184 + 64 * 4_096) + 2 * 65_536 * 4 + 6 * (64 * (4_096 + 512) + 512 * 256)
+        == 4 * (589_824 + 16 * 29_184 + 32 * 4_096)
+        + 2 * 65_536 * 4
+        + 6 * (64 * 4_096 + 32 * 512 + 1024 * 256)
     )
 
 
@@ -48,10 +50,10 @@ def test_work_counts_the_noise_of_keys() -> None:
     forward = shard * (d * e + e * c)
     step = forward + shard * (c * e + d * e)
     entries = shard * (2 * e + c) + d * e
-    a_pass = 64 * (shard * c + d * e) + 512 * shard
+    a_pass = 64 * shard * c + 32 * d * e + 1024 * shard
     noisy = shard * d + c * e
     work = problem.make_engine().inspect(problem.task).work
-    assert work == 3 * (step + 32 * entries + 64 * noisy) + 2 * forward + 5 * a_pass
+    assert work == 3 * (step + 16 * entries + 32 * noisy) + 2 * forward + 5 * a_pass
 
 
 def test_initial_weights_are_the_low_bits_of_a_stream() -> None:

@@ -30,11 +30,11 @@ LOSS_F = 40
 MAX_FUSED_SAMPLES = 1 << 12  # LOSS_CAP times this fits int64
 MAX_SHARD = 4096
 # What the kernels do beside products, in multiply-adds that take as long (scripts/bench/work.py)
-TRACED_WORK = 32  # an entry: its trace, rescaling and rounding
-NOISY_WORK = 64  # an entry: its noise, loading and saturation
-PARAMETER_WORK = 64  # rounding, stepping, dither, memory
+TRACED_WORK = 16  # an entry: its trace, rescaling and rounding
+NOISY_WORK = 32  # an entry: its noise, loading and saturation
+PARAMETER_WORK = 32  # rounding, stepping, dither, memory
 EXPONENTIAL_WORK = 64  # an entry of a softmax, its residual or derivative with it
-ROW_WORK = 512  # a row of a softmax: loops that start, a maximum and a sum
+ROW_WORK = 1024  # a row of a softmax: loops that start, a maximum and a sum
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """Matrix products of grid integers, in tiles that stay in vector registers.
 
-The tile is written in LLVM's own vector types: eight float64 lanes, multiply and add as two instructions (never
-fused). LLVM maps the eight lanes to whatever registers the machine has.
+The tile is written in LLVM's own vector types: eight float64 lanes, which LLVM maps to whatever registers the machine
+has. Multiply and add may be fused here, and here alone: the sums are exact either way.
 """
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -15,7 +15,8 @@ from numba.extending import intrinsic
 from training.exact.fused.compiler import kernel
 
 LANES = 8
-TILE_ROWS = 8
+# As many rows as leave registers free: LANES are one of AVX-512's 32, two of AVX2's 16.
+TILE_ROWS = 8 if binding.get_host_cpu_features().get("avx512f") else 4
 
 
 # Any: numba hands typing and code generation contexts that have no published types.
@@ -54,8 +55,7 @@ def make_tile(rows: int) -> Any:
             first = builder.add(a0, builder.mul(loop.index, term_step))
             for r, total in enumerate(sums):
                 place = builder.add(first, builder.mul(row_step, ir.Constant(row_step.type, r)))
-                term = builder.fmul(lanes.spread(a, place), right)
-                builder.store(builder.fadd(builder.load(total), term), total)
+                lanes.accumulate(total, lanes.spread(a, place), right)
         for total, place in zip(sums, places, strict=True):
             lanes.store(builder.load(total), c, place)
         return context.get_dummy_value()
@@ -91,8 +91,7 @@ def make_dots(rows: int) -> Any:
             right = lanes.load(x, builder.add(x0, k))
             for r, total in enumerate(sums):
                 row = builder.add(a0, builder.mul(lda, ir.Constant(lda.type, r)))
-                term = builder.fmul(lanes.load(a, builder.add(row, k)), right)
-                builder.store(builder.fadd(builder.load(total), term), total)
+                lanes.accumulate(total, lanes.load(a, builder.add(row, k)), right)
         for r, total in enumerate(sums):
             place = builder.gep(out, [builder.add(out0, ir.Constant(out0.type, r))])
             builder.store(lanes.sum(builder.load(total)), place)
@@ -128,6 +127,12 @@ class _Lanes:
             single, undefined, ir.Constant(ir.VectorType(i32, LANES), [0] * LANES)
         )
 
+    def accumulate(self, total: Any, left: Any, right: Any) -> None:
+        """total += left * right, in one instruction where the machine has it: every sum is an integer below 2^50, so
+        that rounding once or twice is the same."""
+        term = self.builder.fmul(left, right, flags=("contract",))
+        self.builder.store(self.builder.fadd(self.builder.load(total), term, flags=("contract",)), total)
+
     def sum(self, value: Any) -> Any:
         """The lanes' sum; exact, so in any order."""
         i32 = ir.IntType(32)
@@ -140,9 +145,9 @@ class _Lanes:
         return self.builder.bitcast(self.builder.gep(buffer, [index]), self.vector.as_pointer())
 
 
-tile_8 = make_tile(TILE_ROWS)
+tile_many = make_tile(TILE_ROWS)
 tile_1 = make_tile(1)
-dots_8 = make_dots(TILE_ROWS)
+dots_many = make_dots(TILE_ROWS)
 dots_1 = make_dots(1)
 
 
@@ -165,7 +170,7 @@ def multiply(c, c0, ldc, a, a0, row_step, term_step, b, b0, ldb, rows, cols, ter
     whole = rows - rows % TILE_ROWS
     for j in range(0, cols, LANES):
         for i in range(0, whole, TILE_ROWS):
-            tile_8(
+            tile_many(
                 c,
                 c0 + i * ldc + j,
                 ldc,
@@ -201,7 +206,7 @@ def multiply_vector(out, out0, a, a0, lda, x, x0, rows, terms):
     """out = a @ x for `rows` rows of `terms` entries, whole LANES of them."""
     whole = rows - rows % TILE_ROWS
     for i in range(0, whole, TILE_ROWS):
-        dots_8(out, out0 + i, a, a0 + i * lda, lda, x, x0, terms)
+        dots_many(out, out0 + i, a, a0 + i * lda, lda, x, x0, terms)
     for i in range(whole, rows):
         dots_1(out, out0 + i, a, a0 + i * lda, lda, x, x0, terms)
 
