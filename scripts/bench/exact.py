@@ -62,8 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         compare_loss(report, case, peaks)
         compare_step(report, case, peaks)
     report.notes.append(
-        "floor: the multiply-adds alone at the measured peak of float64 GEMM (BLAS, with fused multiply-add). The"
-        " kernels multiply and add in two instructions, which no rounding can tell apart: their own peak is that of"
+        "floor: the multiply-adds alone at the measured peak of float64 GEMM (BLAS); the kernels' own peak is that of"
         " the exact tile."
     )
     finish(report, options)
