@@ -37,7 +37,7 @@ ARRAYS = {
 SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
     "breast_cancer": "9a61685a46c41659d0142d7ec3245359040eac59bf793806fab51d19c767d9ae",
     "travel_modes": "469727d991303574419364955c2c13530d13df8e9cbcec74545e6e29b771004b",
-    "investment_shares": "4435f3af668c257ddf38c29548c660fc7fe68439f6206398de5e1e2e8671a146",
+    "investment_shares": "5955baf9f0c33f83a0040f0f6b2d1fa0b63b3f72483fae9b8ae1b860288ec0e7",
     "sea_temperature": "b25c00a136211196bbe5eed400b7d2490d410f466d95dcfb1c28d8d476c42750",
     "next_word": "db37bb0d3abfc2cfe5ac2954ea6a78b4eae28adbf70770452320754d2189f515",
     "digits": "84141478f16f3f969751f905867b31056b485195588639a1f1f1db986f82fbfb",
