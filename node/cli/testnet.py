@@ -74,13 +74,7 @@ def up(
     path.mkdir(parents=True, exist_ok=True)
     network = open_network(path, name, seed)
     with network.lock():
-        if network.running():
-            raise UserError(
-                f"the network {network.state.name!r} runs already in {path} ({', '.join(network.running())})",
-                "see it: gradientcoin testnet status; stop it: gradientcoin testnet down; "
-                "another one beside it: --name OTHER",
-                Exit.LOCKED,
-            )
+        refuse_running(network, path)
         again = (
             " again where it was (`testnet down --delete` makes room for a new one)"
             if network.names()
@@ -91,10 +85,7 @@ def up(
             warn(f"the network has {there} nodes, all are started; -n {nodes} takes none away")
         total = len({*network.names(), *network.name_nodes(nodes, attacks)})
         warn(f"starting {count_of(total, 'node')} in {path}{again}")
-        what = "the nodes load their kernels and connect"
-        if not has_kernels():
-            what = "the first node compiles the exact kernels, once: a minute or two; then all connect"
-        with waiting(what) as say:
+        with waiting(describe_start()) as say:
             network.up(
                 nodes,
                 lambda node, seconds: say(f"  {node} is ready after {seconds:.1f} s"),
@@ -106,6 +97,24 @@ def up(
     else:
         print_banner(network)
     return stay(network) if attach else Exit.DONE
+
+
+def refuse_running(network: Testnet, path: Path) -> None:
+    """Raise UserError if a node of the network runs."""
+    if network.running():
+        raise UserError(
+            f"the network {network.state.name!r} runs already in {path} ({', '.join(network.running())})",
+            "see it: gradientcoin testnet status; stop it: gradientcoin testnet down; "
+            "another one beside it: --name OTHER",
+            Exit.LOCKED,
+        )
+
+
+def describe_start() -> str:
+    """What a start waits for."""
+    if has_kernels():
+        return "the nodes load their kernels and connect"
+    return "the first node compiles the exact kernels, once: a minute or two; then all connect"
 
 
 def is_given(option: str) -> bool:

@@ -26,7 +26,7 @@ from training.objectives.base import (
     check_range,
     make_float,
     make_one_hot,
-    scale_rates,
+    run_kernel,
     sum_squares,
 )
 from training.splits import Layout, Shorts, Split
@@ -167,11 +167,8 @@ class AttentionRegression:
     def run_fused(self, split: Split, weights: Integers, ticket: Ticket) -> Outcome:
         from training.exact.fused import attention  # compiling and loading is paid for by those who use it
 
-        trace, before, after, delta = attention.run_ticket(
-            self._kernel_params(), split.inputs, split.rows, split.labels, ticket.indices, weights,
-            scale_rates(self, ticket.rates), np.uint64(ticket.dither_stream), np.array(ticket.noise_streams, np.uint64),
-        )  # fmt: skip
-        return Outcome(int(trace), int(before), int(after), delta)
+        data = (self._kernel_params(), split.inputs, split.rows, split.labels)
+        return run_kernel(self, attention.run_ticket, data, weights, ticket)
 
     def sum_losses_fused(self, split: Split, weights: Integers, indices: Integers) -> int:
         from training.exact.fused import attention

@@ -6,9 +6,9 @@ allowed operations only; `native` ones are free to use anything, nothing they re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +163,21 @@ def scale_rates(objective: Objective, rates: Sequence[tuple[int, int]]) -> Float
     """[mantissa, power of two] per tensor, the power taking a gradient times the mantissa to master units."""
     pairs = zip(rates, objective.gradient_fs, strict=True)
     return np.array([[float(mantissa), 2.0 ** (24 - f - shift)] for (mantissa, shift), f in pairs])
+
+
+def run_kernel(
+    objective: Objective,
+    kernel: Callable[..., Any],  # Any: kernels are typed by numba, at the call
+    data: Sequence[Shorts | Integers],
+    weights: Integers,
+    ticket: Ticket,
+) -> Outcome:
+    """A whole ticket by a compiled kernel; `data` is what stands before the samples' numbers in its arguments."""
+    trace, before, after, delta = kernel(
+        *data, ticket.indices, weights, scale_rates(objective, ticket.rates), np.uint64(ticket.dither_stream),
+        np.array(ticket.noise_streams, np.uint64),
+    )  # fmt: skip
+    return Outcome(int(trace), int(before), int(after), delta)
 
 
 def check_range(field: str, value: int, lowest: int, highest: int) -> None:

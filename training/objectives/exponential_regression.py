@@ -35,7 +35,7 @@ from training.objectives.base import (
     check_param_count,
     check_range,
     make_float,
-    scale_rates,
+    run_kernel,
     sum_squares,
 )
 from training.splits import NO_LABELS, Layout, Shorts, Split
@@ -131,11 +131,8 @@ class ExponentialRegression:
     def run_fused(self, split: Split, weights: Integers, ticket: Ticket) -> Outcome:
         from training.exact.fused import softmax as kernels
 
-        trace, before, after, delta = kernels.run_ticket(
-            self._kernel_params(), split.inputs, split.rows, split.labels, split.keys, ticket.indices, weights,
-            scale_rates(self, ticket.rates), np.uint64(ticket.dither_stream), np.array(ticket.noise_streams, np.uint64),
-        )  # fmt: skip
-        return Outcome(int(trace), int(before), int(after), delta)
+        data = (self._kernel_params(), split.inputs, split.rows, split.labels, split.keys)
+        return run_kernel(self, kernels.run_ticket, data, weights, ticket)
 
     def sum_losses_fused(self, split: Split, weights: Integers, indices: Integers) -> int:
         from training.exact.fused import softmax as kernels

@@ -25,7 +25,7 @@ from training.objectives.base import (
     check_param_count,
     check_range,
     make_float,
-    scale_rates,
+    run_kernel,
     sum_squares,
 )
 from training.objectives.softmax_regression import parse_function
@@ -116,11 +116,8 @@ class SequenceRegression:
     def run_fused(self, split: Split, weights: Integers, ticket: Ticket) -> Outcome:
         from training.exact.fused import sequence as kernels
 
-        trace, before, after, delta = kernels.run_ticket(
-            self._kernel_params(), split.inputs, split.rows, split.labels, ticket.indices, weights,
-            scale_rates(self, ticket.rates), np.uint64(ticket.dither_stream), np.array(ticket.noise_streams, np.uint64),
-        )  # fmt: skip
-        return Outcome(int(trace), int(before), int(after), delta)
+        data = (self._kernel_params(), split.inputs, split.rows, split.labels)
+        return run_kernel(self, kernels.run_ticket, data, weights, ticket)
 
     def sum_losses_fused(self, split: Split, weights: Integers, indices: Integers) -> int:
         from training.exact.fused import sequence as kernels
