@@ -11,6 +11,11 @@ import numpy as np
 
 from training.exact.fused.compiler import kernel
 from training.exact.fused.elements import (
+    DATA_LIMIT_F,
+    MASTER_LIMIT,
+    MASTER_LIMIT_F,
+    TO_WEIGHT,
+    WEIGHT_LIMIT_F,
     add_row,
     copy_rows,
     differentiate_softmax,
@@ -18,6 +23,7 @@ from training.exact.fused.elements import (
     fill_noise,
     fold,
     load_row,
+    move_weights,
     rescale,
     round_weights,
     softmax,
@@ -26,14 +32,8 @@ from training.exact.fused.elements import (
     transpose,
 )
 from training.exact.fused.tile import multiply, pad
-from training.exact.grids import DATA, MASTER, WEIGHT
 
 BLOCK_ROWS = 64  # rows of a block: one buffer of 64 x 256 float64 is 128 KiB, the usual 64 x 64 is 32 KiB
-MASTER_LIMIT = MASTER.limit
-MASTER_LIMIT_F = float(MASTER.limit)
-WEIGHT_LIMIT_F = float(WEIGHT.limit)
-TO_WEIGHT = 2.0 ** (WEIGHT.f - MASTER.f)
-DATA_LIMIT_F = float(DATA.limit)
 P18, P20, P22, P26 = (float(2**p - 1) for p in (18, 20, 22, 26))
 
 # positional, indexed: flags. d, c, l: as declared; dp, cp, lp: padded. block: samples.
@@ -261,9 +261,7 @@ def run_ticket(params, inputs, rows, labels, indices, weights, rates, dither_str
     for t in range(noise_streams.size):
         trace += take_step(sh, b, w, data, indices, master, rates, t * entries, noise_streams[t])
     delta = master - start
-    for i in range(delta.size):
-        master[i] = min(max(weights[i] + delta[i], -MASTER_LIMIT), MASTER_LIMIT)
-    load_weights(sh, w, master)
+    load_weights(sh, w, move_weights(weights, delta, MASTER_LIMIT))
     return trace, before, compute_loss(sh, b, w, data, indices), delta
 
 

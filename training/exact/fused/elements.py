@@ -12,6 +12,7 @@ from numba.extending import intrinsic
 from training.exact.counter import GAMMA, MULTIPLIER_1, MULTIPLIER_2
 from training.exact.functions import ATTENTION_F, COEFFICIENTS, EXP_F, LN2_HIGH, LN2_LOW, LOG2_E, LOWEST
 from training.exact.fused.compiler import kernel
+from training.exact.grids import DATA, MASTER, WEIGHT
 
 U_GAMMA = np.uint64(GAMMA)
 U_MULTIPLIER_1 = np.uint64(MULTIPLIER_1)
@@ -26,6 +27,9 @@ ATTENTION_ONE = 2.0**ATTENTION_F
 INTEGER_ANCHOR = 1.5 * 2.0**52
 ANCHOR_BITS = np.uint64(np.array(INTEGER_ANCHOR).view(np.uint64)[()])
 LOSS_CAP = np.int64(1 << 50)
+MASTER_LIMIT = MASTER.limit
+MASTER_LIMIT_F, WEIGHT_LIMIT_F, DATA_LIMIT_F = (float(grid.limit) for grid in (MASTER, WEIGHT, DATA))
+TO_WEIGHT = 2.0 ** (WEIGHT.f - MASTER.f)
 TRANSPOSED_COLS = 8  # at a time: as many lines of y stay in the cache until they are full
 
 
@@ -212,6 +216,15 @@ def dither_weights(weights, stream, limit):
             bits = mix(stream + (np.uint64(i >> 4) + U1) * U_GAMMA)
         units = np.int64((bits >> (S4 * np.uint64(i & 15))) & U7) - 4
         out[i] = min(max(weights[i] + units * 256, -limit), limit)
+    return out
+
+
+@kernel
+def move_weights(weights, delta, limit):
+    """sat(W + delta): what a ticket's loss after is taken at."""
+    out = np.empty(weights.size, np.int64)
+    for i in range(weights.size):
+        out[i] = min(max(weights[i] + delta[i], -limit), limit)
     return out
 
 

@@ -11,13 +11,19 @@ import numpy as np
 
 from training.exact.fused.compiler import kernel
 from training.exact.fused.elements import (
+    DATA_LIMIT_F,
     LOSS_CAP,
+    MASTER_LIMIT,
+    MASTER_LIMIT_F,
+    TO_WEIGHT,
+    WEIGHT_LIMIT_F,
     add_row,
     copy_rows,
     dither_weights,
     fill_noise,
     fold,
     load_row,
+    move_weights,
     round_weights,
     step_weights,
 )
@@ -31,14 +37,8 @@ from training.exact.fused.scores import (
     subtract,
 )
 from training.exact.fused.tile import add_rows, multiply_vector, pad
-from training.exact.grids import DATA, MASTER, WEIGHT
 
 BLOCK_ROWS = 64
-MASTER_LIMIT = MASTER.limit
-MASTER_LIMIT_F = float(MASTER.limit)
-WEIGHT_LIMIT_F = float(WEIGHT.limit)
-DATA_LIMIT_F = float(DATA.limit)
-TO_WEIGHT = 2.0 ** (WEIGHT.f - MASTER.f)
 
 # dp, rp: padded d and rows of a block of `block` samples
 Shape = namedtuple("Shape", "tokens d block dp rp function weight")
@@ -170,9 +170,7 @@ def run_ticket(params, inputs, rows, labels, indices, weights, rates, dither_str
     for t in range(noise_streams.size):
         trace += take_step(sh, b, x, data, indices, master, rates, t * entries, noise_streams[t])
     delta = master - start
-    for i in range(delta.size):
-        master[i] = min(max(weights[i] + delta[i], -MASTER_LIMIT), MASTER_LIMIT)
-    load_weights(sh, x, master)
+    load_weights(sh, x, move_weights(weights, delta, MASTER_LIMIT))
     return trace, before, compute_loss(sh, b, x, data, indices), delta
 
 

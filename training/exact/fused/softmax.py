@@ -11,13 +11,19 @@ import numpy as np
 
 from training.exact.fused.compiler import kernel
 from training.exact.fused.elements import (
+    DATA_LIMIT_F,
     LOSS_CAP,
+    MASTER_LIMIT,
+    MASTER_LIMIT_F,
+    TO_WEIGHT,
+    WEIGHT_LIMIT_F,
     add_row,
     copy_rows,
     dither_weights,
     fill_noise,
     fold,
     load_row,
+    move_weights,
     rescale,
     round_weights,
     step_weights,
@@ -33,14 +39,8 @@ from training.exact.fused.scores import (
     subtract,
 )
 from training.exact.fused.tile import multiply, pad
-from training.exact.grids import DATA, MASTER, WEIGHT
 
 BLOCK_ROWS = 64
-MASTER_LIMIT = MASTER.limit
-MASTER_LIMIT_F = float(MASTER.limit)
-WEIGHT_LIMIT_F = float(WEIGHT.limit)
-DATA_LIMIT_F = float(DATA.limit)
-TO_WEIGHT = 2.0 ** (WEIGHT.f - MASTER.f)
 P20, P22 = (float(2**p - 1) for p in (20, 22))
 
 # w: columns of the weights; dp, cp, wp: padded
@@ -236,9 +236,7 @@ def run_ticket(params, inputs, rows, labels, keys, indices, weights, rates, dith
     for t in range(noise_streams.size):
         trace += take_step(sh, b, w, data, indices, master, rates, t * entries, noise_streams[t])
     delta = master - start
-    for i in range(delta.size):
-        master[i] = min(max(weights[i] + delta[i], -MASTER_LIMIT), MASTER_LIMIT)
-    load_weights(sh, w, master)
+    load_weights(sh, w, move_weights(weights, delta, MASTER_LIMIT))
     load_keys(sh, w, keys, False, np.uint64(0), 0)
     return trace, before, compute_loss(sh, b, w, data, indices), delta
 
