@@ -68,6 +68,9 @@ class ScoreFunction:
 
     def apply(self, scores: Tensor, f: int) -> Applied:
         """Exact scores on step 2^-f as the function sees them, and its values."""
+        if self.is_plain:
+            p = softmax(scores, f)
+            return Applied(p, p, p)  # nobody asks for the scores
         s = rescale(scores, f, SCORE)
         if self.function == Function.SOFTMAX:
             p = softmax(scores, f)
