@@ -20,6 +20,9 @@ MAX_BRANCH_BLOCKS = 1 << 16
 MAX_BRANCH_BYTES = 1 << 30
 
 
+Strength = tuple[bool, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
     """So many blocks, of so many bytes together."""
@@ -41,7 +44,7 @@ def make_room(index: BlockIndex, parent: Entry, size_bytes: int) -> list[Entry]:
     """Return the blocks to drop before a child of `parent` is kept, children first and its ancestors never.
 
     A branch gets half of the space, its others keep at least their strongest half. NoRoom if the child's branch would
-    be larger, and is not on course to outweigh the main chain.
+    be larger, and is not on course to outweigh the main chain. One that is, the strongest, counts for nobody else.
     """
     whole, half = _get_space()
     child = Room(1, size_bytes)
@@ -51,12 +54,29 @@ def make_room(index: BlockIndex, parent: Entry, size_bytes: int) -> list[Entry]:
     fork, branch = index.path_from_main(parent)
     held = measure(branch)
     own = held + child
-    if not own.fits(half):
-        _check_course(index, fork, parent, held)
+    if not own.fits(half) and not _is_on_course(index, fork, parent, held):
+        raise NoRoom(
+            f"a branch from height {fork.height} has {held.blocks} blocks of {held.size_bytes} bytes and work"
+            f" {parent.chain_work - fork.chain_work}; the main chain has {index.head.chain_work - fork.chain_work}"
+        )
     others = side + child - own
     if (side + child).fits(whole) or others.fits(half):
         return []
-    return choose_weakest(index, {entry.hash for entry in branch}, others, half)
+    needed = {entry.hash for entry in branch}
+    spared = [entry for entry in _find_on_course(index, half) if entry.hash not in needed]
+    needed.update(entry.hash for entry in spared)
+    return choose_weakest(index, needed, others - measure(spared), half)
+
+
+def _find_on_course(index: BlockIndex, half: Room) -> list[Entry]:
+    """Return the strongest branch if it has outgrown its half on its course: what comes beside it does not cut it."""
+    side = index.side_entries()
+    own = _measure_strength(index, side)
+    fork, branch = index.path_from_main(max(side, key=lambda entry: own[entry.hash]))
+    held = measure(branch)
+    if held.fits(half) or not _is_on_course(index, fork, branch[-1], held):
+        return []
+    return branch
 
 
 def _get_space() -> tuple[Room, Room]:
@@ -69,18 +89,16 @@ def measure(entries: Iterable[Entry]) -> Room:
     return Room(len(sizes), sum(sizes))
 
 
-def _check_course(index: BlockIndex, fork: Entry, tip: Entry, held: Room) -> None:
-    """Raise NoRoom unless a branch that goes on as it does outweighs the main chain before it is too large.
+def _is_on_course(index: BlockIndex, fork: Entry, tip: Entry, held: Room) -> bool:
+    """Whether a branch that goes on as it does outweighs the main chain before it is too large.
 
     One that claims to outweigh it already, and lacks sidecars, may be no larger either.
     """
-    needs = index.head.chain_work - fork.chain_work
+    needs = max(1, index.head.chain_work - fork.chain_work)
     has = min(needs, tip.chain_work - fork.chain_work)
-    if has * MAX_BRANCH_BLOCKS < needs * held.blocks or has * MAX_BRANCH_BYTES < needs * held.size_bytes:
-        raise NoRoom(
-            f"a branch from height {fork.height} has {held.blocks} blocks of {held.size_bytes} bytes and work {has}"
-            f" of the {needs} that outweigh the main chain"
-        )
+    return (
+        has * MAX_BRANCH_BLOCKS >= needs * held.blocks and has * MAX_BRANCH_BYTES >= needs * held.size_bytes
+    )
 
 
 def choose_weakest(index: BlockIndex, needed: set[bytes], others: Room, limit: Room) -> list[Entry]:
@@ -102,14 +120,19 @@ def choose_weakest(index: BlockIndex, needed: set[bytes], others: Room, limit: R
 def _rank(index: BlockIndex) -> list[Entry]:
     """Return all blocks off the main chain, the weakest branch first, children before parents."""
     side = index.side_entries()
-    trained = _sum_trained(index, side)
-    best: dict[bytes, tuple[bool, int, int]] = {}  # by block: the strongest of it and its descendants
+    own = _measure_strength(index, side)
+    best: dict[bytes, Strength] = {}  # by block: the strongest of it and its descendants
     for entry in reversed(side):
-        own = (not entry.invalid, trained[entry.hash], entry.chain_work)
-        best[entry.hash] = max(own, best.get(entry.hash, own))
-        best[entry.parent] = max(best[entry.hash], best.get(entry.parent, own))
+        best[entry.hash] = max(own[entry.hash], best.get(entry.hash, own[entry.hash]))
+        best[entry.parent] = max(best[entry.hash], best.get(entry.parent, own[entry.hash]))
     side.reverse()  # children first, and sorting keeps it so: a child's best is at most its parent's
     return sorted(side, key=lambda entry: best[entry.hash])
+
+
+def _measure_strength(index: BlockIndex, side: Iterable[Entry]) -> dict[bytes, Strength]:
+    """Return by block: whether it is valid as far as is known, what was trained up to it, what it claims."""
+    trained = _sum_trained(index, side)
+    return {entry.hash: (not entry.invalid, trained[entry.hash], entry.chain_work) for entry in side}
 
 
 def _sum_trained(index: BlockIndex, side: Iterable[Entry]) -> dict[bytes, int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from node.safety import compute_exact_risk
+from node.safety import MOST_CONFIRMATIONS, compute_exact_risk
 
 FLOPS_A_TOKEN = 6  # a parameter: a multiplication and an addition forwards, twice that backwards
 JOULES_A_KWH = 3.6e6
@@ -39,8 +39,9 @@ class Assumptions:
                 raise ValueError(f"{name}: a number above 0 expected, got {value:g}")
         if not 0 < self.attacker < 1:
             raise ValueError(f"attacker: a share of all power in (0, 1) expected, got {self.attacker:g}")
-        if self.confirmations < 1:
-            raise ValueError(f"confirmations: at least 1 expected, got {self.confirmations}")
+        if not 1 <= self.confirmations <= MOST_CONFIRMATIONS:
+            came = self.confirmations if self.confirmations < 10**12 else "far more"
+            raise ValueError(f"confirmations: 1 to {MOST_CONFIRMATIONS:,} expected, got {came}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,22 +51,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m node.verify", description="Replay an exported chain.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--path", choices=PATHS, default=PATHS[0])
-    parser.add_argument("--explain", default="", metavar="ID", help="Also tell the story of one thing.")
-    parser.add_argument(
+    stories = parser.add_mutually_exclusive_group()
+    stories.add_argument("--explain", default="", metavar="ID", help="Also tell the story of one thing.")
+    stories.add_argument(
         "--stories", type=Path, metavar="FILE", help="Write the story of everything, a JSON line each."
     )
     options = parser.parse_args(arguments)
     use_one_thread()
     make = partial(_make_verifier, path=options.path)
+    if options.stories is not None:
+        return verify_with_stories(options.file, options.stories, make, print_line)
     tell = partial(tell_one, name=options.explain) if options.explain else None
-    if options.stories is None:
-        return verify_file(options.file, make, print_line, tell)
-    try:
-        with options.stories.open("w") as file:
-            return verify_file(options.file, make, print_line, partial(write_stories, file=file))
-    except OSError as error:
-        print_line({"verified": False, "height": 0, "error": f"{options.stories}: {error.strerror or error}"})
-        return Exit.BAD_FILE
+    return verify_file(options.file, make, print_line, tell)
 
 
 def print_line(line: dict[str, Any]) -> None:  # Any: values of one JSON line
@@ -103,6 +101,41 @@ def write_stories(chain: Chain, file: TextIO) -> dict[str, Any]:  # Any: values 
         file.write(json.dumps(story.to_json()) + "\n")
         counted[f"{story.kind} {story.verdict}"] += 1
     return {"stories": dict(sorted(counted.items()))}
+
+
+def verify_with_stories(path: Path, stories: Path, make_verifier: MakeVerifier, report: Report) -> int:
+    """Verify a chain file and write everything's story. What was at `stories` is replaced at the end, if at all: where
+    the chain does not verify, or the stories cannot be written, it stays."""
+    temporary = stories.with_name(f".{stories.name}.{os.getpid()}")
+    try:
+        with temporary.open("w") as file:
+            outcome = verify_file(path, make_verifier, report, partial(_tell_stories, file=file))
+        if outcome == Exit.DONE:
+            temporary.replace(stories)
+        return outcome
+    except (OSError, _StoriesFailed) as error:
+        reason = error.__cause__ if isinstance(error, _StoriesFailed) else error
+        words = getattr(reason, "strerror", None) or str(reason)
+        report(
+            {"verified": False, "height": 0, "error": f"the stories cannot be written to {stories}: {words}"}
+        )
+        return Exit.BAD_FILE
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+class _StoriesFailed(Exception):
+    """The disk did not take the stories; nothing is said of the chain."""
+
+
+def _tell_stories(chain: Chain, file: TextIO) -> dict[str, Any]:  # Any: values of JSON
+    try:
+        told = write_stories(chain, file)
+        file.flush()
+    except OSError as error:
+        raise _StoriesFailed from error
+    return told
 
 
 def verify_file(path: Path, make_verifier: MakeVerifier, report: Report, tell: Tell | None = None) -> int:

@@ -175,6 +175,8 @@ def verify(file: Path | None, path: str, stories: Path | None, node: str | None,
 
 def verify_file(file: Path, path: str, stories: Path | None, as_json: bool) -> int:
     check_chain_file(file)
+    if stories is not None and stories.exists() and stories.samefile(file):
+        raise UserError(f"{stories} is the chain's file", "name another file for --stories", Exit.USAGE)
     with show_progress("replaying") as progress:
         verdict = run_verifier(file, progress, path, stories=stories)
     if as_json:

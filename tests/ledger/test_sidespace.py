@@ -235,17 +235,36 @@ def test_main_chain_grows_however_full_the_space_is(builder: ChainBuilder) -> No
         builder.mine_many(3)
 
 
-def test_branch_that_withholds_sidecars_is_no_larger_than_a_branch_may_be(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "height", [0, 2]
+)  # from the head on, it outweighs the main chain with its first block
+def test_branch_that_withholds_sidecars_is_no_larger_than_a_branch_may_be(
+    tmp_path: Path, height: int
+) -> None:
     rich, poor = ChainBuilder(tmp_path / "rich"), ChainBuilder(tmp_path / "poor")
-    poor.mine_many(2)
+    poor.mine_many(height)
     blob = b"GCD1 withheld"
     rich.blobs.put(blob)
     rich.mine(rich.submit(BOB, make_spec(9, data_cid=cid_of(blob), data_size=len(blob))), start=1000)
     rich.mine_many(9, heartbeat=True)
     with patch.object(sidespace, "MAX_SIDE_BLOCKS", 4), patch.object(sidespace, "MAX_BRANCH_BLOCKS", 6):
-        for height in range(1, 8):
+        for number in range(1, 8):
             with suppress(MissingBlobs):
-                poor.chain.add_block(rich.block_at(height), NOW_MS)
+                poor.chain.add_block(rich.block_at(number), NOW_MS)
         with pytest.raises(NoRoom):
             poor.chain.add_block(rich.block_at(8), NOW_MS)
-    assert poor.height == 2
+    assert poor.height == height
+
+
+def test_branch_on_course_is_not_cut_for_a_block_that_nobody_trained(builder: ChainBuilder) -> None:
+    builder.mine_to(5 * EVERY)
+    branch = _mine_rival(builder, 1)
+    with patch.object(sidespace, "MAX_SIDE_BLOCKS", 8):
+        for block in branch[:-2]:
+            builder.add(block)
+        others = _send_jobs(builder, 20, 5 * EVERY - 2)
+        assert all(_is_stored(builder, block) for block in branch[:-2])
+        assert sum(_is_stored(builder, other) for other in others) <= 8
+        for block in branch[-2:]:
+            builder.add(block)
+    assert builder.chain.head.hash == branch[-1].hash

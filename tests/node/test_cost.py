@@ -40,5 +40,6 @@ def test_attacker_and_confirmations_out_of_range_are_refused() -> None:
     for share in (0.0, 1.0, float("nan")):
         with pytest.raises(ValueError, match="attacker: a share"):
             replace(GIVEN, attacker=share)
-    with pytest.raises(ValueError, match="confirmations: at least 1"):
-        replace(GIVEN, confirmations=0)
+    for confirmations in (0, 10_001, 10**400):  # more would take its time, or no float
+        with pytest.raises(ValueError, match="confirmations: 1 to 10,000 expected"):
+            replace(GIVEN, confirmations=confirmations)

@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -22,7 +23,7 @@ from ledger.template import assemble_block, build_template
 from ledger.work import TicketTask
 from node.exits import Exit
 from node.explain.explain import explain
-from node.verify import main, tell_one, verify_file, write_stories
+from node.verify import main, tell_one, verify_file, verify_with_stories, write_stories
 from tests.ledger.chain_builder import ChainBuilder
 from tests.ledger.test_chainfile import write_chain
 from tests.ledger.toy_work import ToyWork
@@ -93,6 +94,33 @@ def test_stories_that_cannot_be_written_end_it_before_the_replay(
 ) -> None:
     assert main([str(tmp_path / "chain"), "--stories", str(tmp_path / "no" / "where")]) == Exit.BAD_FILE
     assert "No such file" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_stories_replace_a_file_only_when_the_chain_is_verified(
+    builder: ChainBuilder, tmp_path: Path
+) -> None:
+    path, stories, lines = tmp_path / "chain", tmp_path / "stories", list[dict[str, Any]]()
+    data = write_chain(builder.chain)
+    path.write_bytes(data)
+    assert verify_with_stories(path, stories, ToyWork, lines.append) == Exit.DONE
+    told = stories.read_text()
+    assert len(told.splitlines()) == sum(lines[-1]["stories"].values())
+    path.write_bytes(data[:-5])
+    assert verify_with_stories(path, stories, ToyWork, lines.append) == Exit.DAMAGED
+    assert stories.read_text() == told
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["chain", "node", "stories"]
+
+
+def test_stories_that_do_not_fit_say_nothing_of_the_chain(builder: ChainBuilder, tmp_path: Path) -> None:
+    path, lines = tmp_path / "chain", list[dict[str, Any]]()
+    path.write_bytes(write_chain(builder.chain))
+    with patch("node.verify.write_stories", side_effect=OSError(28, "No space left on device")):
+        assert verify_with_stories(path, tmp_path / "stories", ToyWork, lines.append) == Exit.BAD_FILE
+    assert (
+        lines[-1]["error"]
+        == f"the stories cannot be written to {tmp_path / 'stories'}: No space left on device"
+    )
+    assert not (tmp_path / "stories").exists()
 
 
 def test_damaged_file_is_told_from_a_false_chain(builder: ChainBuilder, tmp_path: Path) -> None:
