@@ -8,9 +8,8 @@ from __future__ import annotations
 import signal
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # from the first moment: whoever interrupts gets no traceback
+    # From the first moment: whoever interrupts gets no traceback. The node sets its own later.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
 import sys

@@ -102,6 +102,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write the fits' moves there, as SVG")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there")
     options = parser.parse_args(arguments)
+    if options.seed < 0:
+        parser.error(f"a seed of 0 or more expected, got {options.seed}")
     if options.rows < 2 or not 1 <= options.width <= options.rows:
         parser.error(
             f"2 rows or more and a width from 1 to their number expected, got {options.rows} and {options.width}"

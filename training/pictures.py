@@ -32,6 +32,8 @@ def draw_curves(
     everything = [point for points in curves.values() for point in points]
     if not everything:
         raise ValueError("curves: at least one point expected, there is none")
+    if len(curves) > len(COLOURS):
+        raise ValueError(f"curves: at most {len(COLOURS)} expected, got {len(curves)}")
     across = _Axis([x for x, _ in everything], log_x, LEFT, WIDTH - RIGHT)
     heights = [y for _, y in everything] + ([level[1]] if level else [])
     up = _Axis(heights if log_y else [0.0, *heights], log_y, HEIGHT - BOTTOM, TOP)

@@ -75,7 +75,13 @@ def read_tranche_file(file: Path) -> bytes:
         size = file.stat().st_size
         if size > MAX_TRANCHE_BYTES:
             raise bad_input(file, f"has {size:,} bytes, a tranche has at most {MAX_TRANCHE_BYTES:,}")
-        return file.read_bytes()
+        with file.open("rb") as stream:  # a device says that it has no bytes
+            data = stream.read(MAX_TRANCHE_BYTES + 1)
+        if len(data) > MAX_TRANCHE_BYTES:
+            raise bad_input(
+                file, f"has more than {MAX_TRANCHE_BYTES:,} bytes, as many as a tranche has at most"
+            )
+        return data
     except OSError as error:
         raise bad_input(file, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
 

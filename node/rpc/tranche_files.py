@@ -24,12 +24,15 @@ def get_folder(data_dir: Path, job: PreparedReply) -> Path:
 
 def save_tranches(folder: Path, tranches: Sequence[bytes]) -> None:
     """Write a file for each tranche, readable by nobody else; ApiProblem if the disk does not take them."""
+    made = False
     try:
         folder.mkdir(parents=True, mode=0o700)
+        made = True
         for number, tranche in enumerate(tranches, 1):
             write_private(folder / f"tranche-{number}.gct", tranche)
     except OSError as error:
-        drop_tranches(folder)
+        if made:  # what was there before is not ours to remove: salts are kept nowhere else
+            drop_tranches(folder)
         raise ApiProblem(
             "disk",
             f"{folder}: the evaluation split cannot be written: {error.strerror or error}; nothing was sent",

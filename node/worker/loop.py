@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import select
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,10 +38,14 @@ def run_loop(genesis_path: Path, blobs_path: Path, path: str, output: int) -> No
 def make_verifier(blobs: BlobStore, path: str) -> EngineVerifier:
     """Load the engine and check this machine's arithmetic before anything is judged with it."""
     from training.engine import Engine
+    from training.exact.fused.cache import mark_compiled
     from training.exact.selftest import check_machine
 
     chosen: Literal["fused", "portable"] = "portable" if path == "portable" else "fused"
     check_machine(chosen)
+    if chosen == "fused":
+        with suppress(OSError):  # numba could keep nothing there either
+            mark_compiled()
     return EngineVerifier(Engine(blobs.get, chosen))
 
 

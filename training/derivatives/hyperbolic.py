@@ -30,7 +30,7 @@ KINDS = ("exp", "cosh", "sinh")
 
 
 class Hyperbolic(RescaledLoss):
-    """The loss of x [d] for one kind of u; |A x| <= 300, and <u,1> > 0 for sinh."""
+    """The loss of x [d] for one kind of u; |A x| <= 100, and <u,1> > 0 for sinh."""
 
     def __init__(
         self,

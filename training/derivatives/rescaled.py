@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Kind = Literal["exp", "cosh", "sinh"]
-LIMIT = 300.0  # of |score|: the square of its exponential, times any number of them, fits float64
-COLLAPSED = (
-    1e-4  # of the largest |u| at the start: the loss fell because everything did. Its gradient falls with the
-)
-# square of u, so that at 1e-6 a solver would have taken it for an optimum before
+LIMIT = 100.0  # of |score|: solvers form the sixth power of its exponential, the cube of a gradient; it fits float64
+# Of the largest |u| at the start: the loss fell because everything did. Its gradient falls with the square of u, so
+# that at 1e-6 a solver would have taken it for an optimum before.
+COLLAPSED = 1e-4
 
 
 class RescaledRows:

@@ -77,7 +77,7 @@ class SoftmaxMatrix(ScoredLoss):
 
 
 class RescaledSoftmaxMatrix(RescaledLoss):
-    """1/2 |exp(S) - D B|^2 + weight/2 |S|^2 with S = A1 X A2' and D = diag(exp(S) 1); |S| <= 300.
+    """1/2 |exp(S) - D B|^2 + weight/2 |S|^2 with S = A1 X A2' and D = diag(exp(S) 1); |S| <= 100.
 
     Without a weight the loss falls to 0 where S goes to minus infinity: a descent there is reported as collapsed.
     """

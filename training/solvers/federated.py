@@ -66,8 +66,10 @@ class Round:
 def choose_federation(
     users: MeanLoss, x: Tensor, local_steps: int, server_rate: float = 1.0, has_control: bool = False
 ) -> Federation:
-    """The theorem's local rate for curvatures as they are at x."""
+    """The theorem's local rate for curvatures as they are at x. Raises ValueError where there are none."""
     smoothness = measure_smoothness(users, x)
+    if smoothness == 0:
+        raise ValueError("x: a point expected where some user's loss bends, every Hessian is 0 there")
     rate = 1 / (SAFETY * smoothness * local_steps)
     return Federation(local_steps, rate, smoothness, server_rate, has_control)
 

@@ -19,6 +19,7 @@ from tests.training.derivatives.agreement import (
     tame,
 )
 from training.derivatives.hyperbolic import Hyperbolic
+from training.derivatives.rescaled import LIMIT
 from training.derivatives.softmax import RescaledSoftmaxMatrix, SoftmaxMatrix, SoftmaxVector
 from training.errors import ProblemRefused
 
@@ -123,7 +124,7 @@ def test_two_points_in_turns_keep_their_derivatives() -> None:
 def test_rescaled_scores_beyond_the_limit_are_outside_of_the_domain() -> None:
     a1, a2, targets, x = draw_problem(4, 5, 2, 3, 7)
     problem = RescaledSoftmaxMatrix(a1, a2, targets)
-    scale = 300 / float(problem.compute_scores(x).abs().max())
+    scale = LIMIT / float(problem.compute_scores(x).abs().max())
     assert math.isfinite(problem.measure(0.999 * scale * x))
     assert problem.measure(1.001 * scale * x) == math.inf
     with pytest.raises(ValueError, match="within the loss's domain"):

@@ -1,5 +1,6 @@
 """Newton and Steihaug: how far they come, and what they say when they stop."""
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from tests.training.derivatives.agreement import draw, draw_distributions
 from tests.training.solvers.problems import Quadratic, Saddle, make_planted, make_softmax
 from training.derivatives.hyperbolic import Hyperbolic
-from training.derivatives.rescaled import Kind
+from training.derivatives.rescaled import LIMIT, Kind
 from training.derivatives.softmax import RescaledSoftmaxMatrix, SoftmaxMatrix, SoftmaxVector
 from training.solvers.newton import run_newton
 from training.solvers.outcome import Limits, Outcome, Stage, run_to_end
@@ -182,3 +183,15 @@ def test_preconditioner_spares_products() -> None:
 def test_no_stages_have_no_end() -> None:
     with pytest.raises(ValueError, match="at least one expected"):
         run_to_end([])
+
+
+@both
+@pytest.mark.parametrize("kind", ["exp", "cosh"])
+def test_start_at_the_end_of_the_domain_is_gone_down_from(kind: Kind, run: Run) -> None:
+    """Squares and cubes of its gradient are formed; a start whose gradient is no number would pass for an optimum."""
+    problem, _, start = make_planted(kind, 3, 20, 4, 3.0)
+    start = start * (0.99 * LIMIT / float((problem.a_nd @ start).abs().max()))
+    first, last = solve(run, problem, start)
+    assert math.isfinite(first.gradient_norm)
+    assert last.steps > 0
+    assert last.loss < first.loss

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+STAMP = "compiled"
 CONSTANTS = ("counter.py", "functions.py", "grids.py", "scores.py")  # that kernels are compiled with
 
 
@@ -27,5 +28,12 @@ def choose_cache_folder(base: str | None = None) -> Path:
 
 
 def is_compiled(base: str | None = None) -> bool:
-    """Whether kernels of these sources were compiled into the cache before, some at least."""
-    return any(choose_cache_folder(base).rglob("*.nbi"))
+    """Whether all kernels that a node needs were compiled into the cache before, of these sources."""
+    return (choose_cache_folder(base) / STAMP).exists()
+
+
+def mark_compiled() -> None:
+    """Say so, where a self-test has passed: it ran all of them."""
+    folder = choose_cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STAMP).touch()
