@@ -18,7 +18,7 @@ from ledger.slots import job_height, round_at
 from ledger.state import Overlay
 from ledger.transactions import CommitUpdate, RevealUpdate
 
-JUDGING_UNIT_BITS = 24  # multiply-adds that the judging fee is for
+JUDGING_UNIT_BITS = 24  # of work: what the judging fee is for
 
 
 def bond_of(spec: JobSpec, shares: int, params: ChainParams) -> int:

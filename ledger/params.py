@@ -60,7 +60,7 @@ class ChainParams:
     block_shares: int  # the most shares of one block: each is a replay
     payload_limit: int  # bytes, all payloads that a block reveals
     bond_divisor: int
-    judging_fee: int  # units for 2^24 multiply-adds of an evaluation
+    judging_fee: int  # units for 2^24 of work of an evaluation
 
 
 LOCAL = ChainParams(

@@ -112,7 +112,7 @@ class JobRecord:
     escrow: int
     lock: int
     work: int
-    judging: int  # multiply-adds of one loss evaluation on a settlement's sample
+    judging: int  # work of one loss evaluation on a settlement's sample
     version: int
     weights: bytes
     earlier: tuple[

@@ -16,7 +16,7 @@ from ledger.jobspec import JobSpec
 class JobFacts:
     """What the objective says about a spec: declared work of a run, initial weights, sizes of the splits.
 
-    `judging` is the multiply-adds of one loss evaluation on a settlement's sample.
+    `judging` is the work of one loss evaluation on a settlement's sample.
     """
 
     work: int

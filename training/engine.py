@@ -25,6 +25,7 @@ from training.objectives.base import (
     Outcome,
     Ticket,
     check_range,
+    compute_loss_work,
     compute_work,
     count_parameters,
 )
@@ -38,10 +39,9 @@ MAX_STEPS = 64
 MAX_MANTISSA = 4095
 MAX_RATE_SHIFT = 48
 SAMPLE_RANGE = (16, 4096)
-MAX_SETTLEMENT_WORK = 1 << 33  # multiply-adds of a settlement's losses: seconds on the slowest path
+MAX_SETTLEMENT_WORK = 1 << 33  # of a settlement's losses: about a second, some on the slowest path
 LINE_SEARCHES = 3  # of a settlement: of tickets, of the updates' known part, of updates; on the judging split
 CREDIT_LOOKS = MAX_UPDATES + 1  # of a settlement at the training split: one for each update, one before them
-# two line searches, a look after every update and one before
 SPLIT_FACTOR = 4  # a judging split of at most this many samples' sizes is looked at whole
 WEIGHT_BITS = 20  # of initial weights, in master units
 HEARTBEATS_CACHED = 4
@@ -66,7 +66,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
-    """What a task comes to: declared work of a ticket, initial weights, sizes; `judging` is the multiply-adds of one
+    """What a task comes to: declared work of a ticket, initial weights, sizes; `judging` is the work of one
     loss evaluation on a settlement's sample."""
 
     work: int
@@ -130,7 +130,7 @@ class Engine:
         _check_settlement(objective, task.sample, data)
         size = count_parameters(objective)
         weights = make_uniform(open_stream(task.init_seed, "weights"), size, WEIGHT_BITS)
-        judging = objective.count_forward(min(task.sample, data.train.count))
+        judging = compute_loss_work(objective, min(task.sample, data.train.count))
         return TaskFacts(work, _to_bytes(weights), data.train.count, data.judge.count, size, judging)
 
     # --- tickets ------------------------------------------------------------------------------------------------------
@@ -337,15 +337,14 @@ def _check_sample(sample: int, judge_count: int) -> None:
 
 def _check_settlement(objective: Objective, sample: int, data: Dataset) -> None:
     """Refuse a job that is cheap to mine and dear to settle."""
-    samples = LINE_SEARCHES * len(SCALES) * min(sample, data.judge.count)
-    samples += CREDIT_LOOKS * min(sample, data.train.count)
+    work = LINE_SEARCHES * len(SCALES) * compute_loss_work(objective, min(sample, data.judge.count))
+    work += CREDIT_LOOKS * compute_loss_work(objective, min(sample, data.train.count))
     if data.judge.count <= SPLIT_FACTOR * sample:
-        samples += data.judge.count
-    work = objective.count_forward(samples)
+        work += compute_loss_work(objective, data.judge.count)
     if work > MAX_SETTLEMENT_WORK:
         raise TaskRefused(
             "sample",
-            f"a settlement may take {MAX_SETTLEMENT_WORK} multiply-adds, this one takes {work};"
+            f"a settlement may take {MAX_SETTLEMENT_WORK} of work, this one takes {work};"
             " choose fewer judging samples or a smaller model",
         )
 

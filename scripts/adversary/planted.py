@@ -13,6 +13,7 @@ from market import ESCROW, Offer, View
 
 from ledger.genesis import local_genesis
 from ledger.params import COIN, MAINNET, ChainParams
+from training.objectives.base import compute_loss_work
 
 ROUNDS = 4
 OWNER_STEPS = 400
@@ -36,7 +37,7 @@ def check_planted_jobs() -> list[str]:
     lab = get_lab()
     optimum = find_optimum(lab)
     alone, among = play_owner(lab, optimum, honest=False), play_owner(lab, optimum, honest=True)
-    mean = lab.facts.work - 2 * lab.objective.count_forward(lab.spec.shard)
+    mean = lab.facts.work - 2 * compute_loss_work(lab.objective, lab.spec.shard)
     return [
         describe("planted optimum, owner alone", alone),
         describe("planted optimum, among 8 honest miners", among),

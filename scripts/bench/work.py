@@ -18,7 +18,7 @@ from training.hashing import compute_tagged_hash
 from training.objectives import heartbeat
 from training.objectives.base import Objective, Ticket, compute_work, count_parameters
 from training.objectives.registry import get_objective
-from training.splits import NO_KEYS, NO_ROWS, Split
+from training.splits import NO_KEYS, NO_LABELS, NO_ROWS, Split
 
 ROUNDS = 9
 SAMPLES = 1024
@@ -39,7 +39,7 @@ class Shape:
     @property
     def label(self) -> str:
         kind = self.name.removesuffix("_regression")
-        return f"{kind} {list(self.params[:3])}, {self.steps} steps on {self.shard}"
+        return f"{kind} {list(self.params)}, {self.steps} steps on {self.shard}"
 
 
 SOFTMAX = (
@@ -53,8 +53,22 @@ ATTENTION = (
     ((16, 16, 10, 1, 1), 8), ((32, 32, 32, 0, 1), 8), ((1, 64, 10, 0, 1), 256), ((64, 8, 8, 0, 1), 16),
     ((2, 4, 2, 0, 1), 256), ((16, 64, 64, 0, 1), 16), ((64, 4, 4, 1, 1), 4),
 )  # fmt: skip
+RESCALED = (
+    ((64, 10, 0, 0, 1, 0), 64), ((4, 4, 0, 0, 1, 0), 512), ((8, 256, 0, 0, 2, 26), 64), ((256, 16, 0, 0, 3, 26), 64),
+    ((16, 64, 32, 0, 1, 26), 32), ((64, 10, 0, 0, 0, 26), 64), ((3, 6, 4, 1, 0, 26), 512),
+)  # fmt: skip
+SEQUENCES = (
+    ((16, 16, 0, 0), 64), ((8, 4, 1, 26), 256), ((64, 64, 0, 26), 32), ((256, 8, 2, 0), 8), ((4, 256, 3, 26), 64),
+    ((25, 5, 1, 26), 64), ((128, 256, 0, 0), 8),
+)  # fmt: skip
+EXPONENTIALS = (
+    ((10, 64), 64), ((2, 512), 64), ((1, 4096), 16), ((256, 64), 64), ((64, 1024), 16), ((8, 8), 512),
+)  # fmt: skip
 SHAPES = (
     *(Shape("softmax_regression", *case) for case in SOFTMAX),
+    *(Shape("softmax_regression", *case) for case in RESCALED),
+    *(Shape("sequence_regression", *case) for case in SEQUENCES),
+    *(Shape("exponential_regression", *case) for case in EXPONENTIALS),
     *(Shape("attention_regression", *case) for case in ATTENTION),
 )
 
@@ -100,9 +114,13 @@ def draw_split(objective: Objective, stream: int) -> Split:
     def draw(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
         return make_uniform(stream, int(np.prod(shape)), 13).reshape(shape).astype(np.int16)
 
-    labels = (np.arange(SAMPLES) % layout.classes).astype(np.int16)
+    rows, labels = NO_ROWS, NO_LABELS
+    if layout.rows:
+        rows = draw(SAMPLES, int(np.prod(layout.rows)))
+    else:
+        labels = (np.arange(SAMPLES) % layout.classes).astype(np.int16)
     keys = draw(*layout.keys) if layout.keys else NO_KEYS
-    return Split(draw(SAMPLES, int(np.prod(layout.inputs))), NO_ROWS, labels, keys)
+    return Split(draw(SAMPLES, int(np.prod(layout.inputs))), rows, labels, keys)
 
 
 def count_units(shape: Shape) -> float:

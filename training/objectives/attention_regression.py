@@ -105,8 +105,8 @@ class AttentionRegression:
         d, c, tokens = self.features, self.outputs, self.tokens
         return samples * tokens * (d * d + 2 * d * tokens + d * c)
 
-    def measure_pass(self, shard: int) -> PassSizes:
-        rows = shard * self.tokens
+    def measure_pass(self, samples: int) -> PassSizes:
+        rows = samples * self.tokens
         return PassSizes(rows * self.features, rows, rows * self.tokens)
 
     def make_batch(self, split: Split, indices: Integers) -> Batch:

@@ -31,10 +31,10 @@ MAX_FUSED_SAMPLES = 1 << 12  # LOSS_CAP times this fits int64
 MAX_SHARD = 4096
 # What the kernels do beside products, in multiply-adds that take as long (scripts/bench/work.py)
 TRACED_WORK = 16  # an entry: its trace, rescaling and rounding
-NOISY_WORK = 32  # an entry: its noise, loading and saturation
+NOISY_WORK = 24  # an entry: its noise, loading and saturation
 PARAMETER_WORK = 32  # rounding, stepping, dither, memory
 EXPONENTIAL_WORK = 64  # an entry of a softmax, its residual or derivative with it
-ROW_WORK = 1024  # a row of a softmax: loops that start, a maximum and a sum
+ROW_WORK = 2048  # a row of scores: loops that start, a maximum and a sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class PassSizes:
-    """What one pass over a shard handles beside products: entries that get noise, rows of softmaxes, their entries."""
+    """What one pass over samples handles beside products: entries that get noise, rows of scores, exponentials."""
 
     noisy: int
     rows: int
@@ -96,8 +96,8 @@ class Objective(Protocol):
     def count_forward(self, samples: int) -> int:
         """Multiply-adds of one loss evaluation."""
 
-    def measure_pass(self, shard: int) -> PassSizes:
-        """What a pass over `shard` samples handles beside its products."""
+    def measure_pass(self, samples: int) -> PassSizes:
+        """What a pass over samples handles beside its products."""
 
     @property
     def gradient_fs(self) -> tuple[int, ...]:
@@ -150,13 +150,21 @@ def split_weights(objective: Objective, flat: Tensor) -> list[Tensor]:
 
 def compute_work(objective: Objective, steps: int, shard: int) -> int:
     """Declared work of a run (section 7): multiply-adds of its products, and what else takes time as such."""
-    sizes = objective.measure_pass(shard)
     products = objective.list_products(shard)
     step = sum(product.multiply_adds + TRACED_WORK * product.entries for product in products)
-    step += NOISY_WORK * sizes.noisy
-    each = PARAMETER_WORK * count_parameters(objective)
-    each += EXPONENTIAL_WORK * sizes.exponentials + ROW_WORK * sizes.rows
-    return steps * step + 2 * objective.count_forward(shard) + (steps + 2) * each
+    step += NOISY_WORK * objective.measure_pass(shard).noisy + _compute_pass_work(objective, shard)
+    return steps * step + 2 * compute_loss_work(objective, shard)
+
+
+def compute_loss_work(objective: Objective, samples: int) -> int:
+    """Work of a loss evaluation (section 7)."""
+    return objective.count_forward(samples) + _compute_pass_work(objective, samples)
+
+
+def _compute_pass_work(objective: Objective, samples: int) -> int:
+    sizes = objective.measure_pass(samples)
+    work = EXPONENTIAL_WORK * sizes.exponentials + ROW_WORK * sizes.rows
+    return PARAMETER_WORK * count_parameters(objective) + work
 
 
 def scale_rates(objective: Objective, rates: Sequence[tuple[int, int]]) -> Floats:

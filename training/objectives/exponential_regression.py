@@ -89,8 +89,8 @@ class ExponentialRegression:
     def count_forward(self, samples: int) -> int:
         return samples * self.inputs * self.neurons
 
-    def measure_pass(self, shard: int) -> PassSizes:
-        return PassSizes(shard * self.inputs, shard, shard * self.neurons)
+    def measure_pass(self, samples: int) -> PassSizes:
+        return PassSizes(samples * self.inputs, samples, samples * self.neurons)
 
     def make_batch(self, split: Split, indices: Integers) -> Batch:
         return Batch(

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_TOKENS, MAX_INPUTS, MAX_ROWS = 256, 1024, 4096
+TOKEN_WORK = 4  # exponentials that take as long as what a token takes beside its own: its load and its sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,9 @@ class SequenceRegression:
     def count_forward(self, samples: int) -> int:
         return samples * self.tokens * self.inputs
 
-    def measure_pass(self, shard: int) -> PassSizes:
-        rows = shard * self.tokens
-        return PassSizes(rows * self.inputs, shard, rows * self.scores.exponentials)
+    def measure_pass(self, samples: int) -> PassSizes:
+        rows = samples * self.tokens
+        return PassSizes(rows * self.inputs, samples, rows * (TOKEN_WORK + self.scores.exponentials))
 
     def make_batch(self, split: Split, indices: Integers) -> Batch:
         return Batch(

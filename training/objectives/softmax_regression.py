@@ -119,9 +119,9 @@ class SoftmaxRegression:
     def count_forward(self, samples: int) -> int:
         return samples * (self.inputs * self.width + self.key_features * self.outputs)
 
-    def measure_pass(self, shard: int) -> PassSizes:
-        noisy = shard * self.inputs + self.outputs * self.key_features
-        return PassSizes(noisy, shard, shard * self.outputs * self.scores.exponentials)
+    def measure_pass(self, samples: int) -> PassSizes:
+        noisy = samples * self.inputs + self.outputs * self.key_features
+        return PassSizes(noisy, samples, samples * self.outputs * self.scores.exponentials)
 
     def make_batch(self, split: Split, indices: Integers) -> Batch:
         if self.indexed:
