@@ -220,7 +220,10 @@ def _read_param(section: Section, param: Param) -> int:
     if isinstance(param, DecimalParam):
         highest = Decimal(param.high) / 2**param.fraction_bits
         value = section.take_decimal(param.name, Decimal(0), highest, default=Decimal(0))
-        return int((value * 2**param.fraction_bits).to_integral_value())
+        steps = int((value * 2**param.fraction_bits).to_integral_value())
+        if value and not steps:
+            raise section.expected(param.name, f"0, or {1 / 2**param.fraction_bits:f} or more", value)
+        return steps
     return section.take_integer(param.name, param.low, param.high, default=param.default)
 
 

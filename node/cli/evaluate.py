@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from node.cli.job_files import read_at_most
 from node.cli.job_names import get_job
 from node.cli.options import connect, reading
 from node.cli.output import count_of, format_loss, print_json, print_next, print_table, shorten
@@ -72,18 +73,12 @@ def measure(client: NodeClient, job_id: str, file: Path, limit: int) -> Json:
 
 def read_tranche_file(file: Path) -> bytes:
     try:
-        size = file.stat().st_size
-        if size > MAX_TRANCHE_BYTES:
-            raise bad_input(file, f"has {size:,} bytes, a tranche has at most {MAX_TRANCHE_BYTES:,}")
-        with file.open("rb") as stream:  # a device says that it has no bytes
-            data = stream.read(MAX_TRANCHE_BYTES + 1)
-        if len(data) > MAX_TRANCHE_BYTES:
-            raise bad_input(
-                file, f"has more than {MAX_TRANCHE_BYTES:,} bytes, as many as a tranche has at most"
-            )
-        return data
+        data = read_at_most(file, MAX_TRANCHE_BYTES)
     except OSError as error:
         raise bad_input(file, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
+    if data is None:
+        raise bad_input(file, f"has more than {MAX_TRANCHE_BYTES:,} bytes, the most that a tranche has")
+    return data
 
 
 def bad_input(file: Path, what: str) -> UserError:

@@ -31,11 +31,10 @@ def make_submission(file: Path, sender: str | None, parent: str | None) -> Json:
 def read_job_file(file: Path) -> tuple[str, str]:
     """The file's text and where it says its data is; what else it says is the node's to judge."""
     try:
-        if file.stat().st_size > MAX_JOB_FILE_BYTES:
-            raise bad_file(
-                file, f"has {file.stat().st_size:,} bytes, at most {MAX_JOB_FILE_BYTES:,} are allowed"
-            )
-        text = file.read_text(encoding="utf-8-sig")
+        raw = read_at_most(file, MAX_JOB_FILE_BYTES)
+        if raw is None:
+            raise bad_file(file, f"has more than {MAX_JOB_FILE_BYTES:,} bytes, the most that a job file has")
+        text = raw.decode("utf-8-sig")
         data = tomllib.loads(text).get("data")
     except OSError as error:
         raise bad_file(file, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
@@ -50,14 +49,20 @@ def read_job_file(file: Path) -> tuple[str, str]:
 
 def read_data(path: Path, job_file: Path) -> bytes:
     try:
-        if path.stat().st_size > MAX_DATA_BYTES:
-            raise bad_file(
-                path, f"has {path.stat().st_size:,} bytes, at most {MAX_DATA_BYTES:,} can be submitted"
-            )
-        return path.read_bytes()
+        data = read_at_most(path, MAX_DATA_BYTES)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise bad_file(path, f"cannot be read: {reason}; {job_file} names it in [data] file") from None
+    if data is None:
+        raise bad_file(path, f"has more than {MAX_DATA_BYTES:,} bytes, the most that can be submitted")
+    return data
+
+
+def read_at_most(path: Path, limit: int) -> bytes | None:
+    """A file's bytes, None if they are more; OSError if it cannot be read. A device says that it has none."""
+    with path.open("rb") as stream:
+        data = stream.read(limit + 1)
+    return data if len(data) <= limit else None
 
 
 def bad_file(path: Path, what: str) -> UserError:

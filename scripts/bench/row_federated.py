@@ -24,7 +24,7 @@ ROUNDS = 100
 WEIGHT_SQUARED = 0.05
 ENTRY_DEVIATION = 0.1**0.5  # of A: so that the mean curvature, w^2 A'A, is about 1
 SERVER_RATE = (
-    4.0  # with the theorem's local rate, K steps together are half of the longest that pooled descent takes
+    4.0  # K steps at the theorem's local rate together are half of the longest that pooled descent takes
 )
 PERSONAL = 0.5  # of a user's own point beside the common one
 TIMES = 5

@@ -163,6 +163,12 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "softmax wide rows": lambda: make_problem(
         "softmax_regression", (3, 130, 192, 1), shard=9, rates=((1, 7),)
     ),
+    "attention wide rows": lambda: make_problem(
+        "attention_regression", (2, 130, 3, 0, 1), shard=3, rates=((1, 9), (1, 9)), train=4
+    ),
+    "sequence wide rows": lambda: make_problem(
+        "sequence_regression", (3, 130, 1, 26), shard=5, rates=((1, 9),)
+    ),
     "softmax block and a bit": lambda: make_problem(
         "softmax_regression", (3, 2, 1, 1), shard=130, rates=((1, 9),), train=150
     ),

@@ -80,6 +80,12 @@ def test_weight_out_of_range_names_the_range(folder: Path) -> None:
         make(folder, SEQUENCE + "weight = 16")
 
 
+def test_weight_that_would_be_rounded_to_nothing_is_refused(folder: Path) -> None:
+    with pytest.raises(JobFileError, match=r"weight: expected 0, or 0\.0039.* or more, got 0\.001"):
+        make(folder, SEQUENCE + "weight = 0.001")
+    assert make(folder, SEQUENCE + "weight = 0.003").spec.params == (4, 3, 0, 1)
+
+
 def test_targets_that_do_not_sum_to_one_are_said(folder: Path) -> None:
     job = make(folder, SEQUENCE)
     assert list_pitfalls(job.file, job.blob) == []

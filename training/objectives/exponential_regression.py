@@ -62,11 +62,12 @@ class ExponentialRegression:
     def parse(cls, params: Sequence[int]) -> Self:
         check_param_count(cls.name, params, "inputs neurons")
         inputs, neurons = params
-        check_range("params inputs", inputs, 1, MAX_INPUTS)
+        check_range("params features", inputs, 1, MAX_INPUTS)
         check_range("params neurons", neurons, 2, MAX_NEURONS)
         if inputs * neurons > MAX_PARAMETERS:
             raise TaskRefused(
-                "params", f"inputs * neurons: at most {MAX_PARAMETERS} expected, got {inputs * neurons}"
+                "params neurons",
+                f"at most {MAX_PARAMETERS} features * neurons expected, got {inputs * neurons}",
             )
         Product("F = signs u", VALUE, Grid(0, 1), 1, neurons, 1)  # its budget
         return cls(inputs, neurons)

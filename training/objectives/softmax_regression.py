@@ -78,7 +78,7 @@ class SoftmaxRegression:
         if more:
             check_range("params outputs", outputs, 2, MAX_SCORES)
             check_budgets(outputs)
-        check_range("params inputs", inputs, 1, MAX_INPUTS)
+        check_range("params features", inputs, 1, MAX_INPUTS)
         check_range("params outputs", outputs, 2, MAX_OUTPUTS)
         check_range("params key_features", key_features, 0, MAX_KEY_FEATURES)
         check_range("params targets", targets, 0, 1)

@@ -65,9 +65,8 @@ def estimate_leverage(a_nd: Tensor, rng: np.random.Generator) -> Tensor:
     sketch.index_add_(0, torch.from_numpy(rng.integers(0, len(sketch), n)), signs_n[:, None] * a_nd)
     r_dd = torch.linalg.qr(sketch, mode="r").R
     sizes = r_dd.diagonal().abs()
-    r_dd.diagonal().add_(
-        (sizes <= measure_scale(sizes)) * float(sizes.max())
-    )  # no direction of A: any length will do
+    # What is no direction of A may have any length.
+    r_dd.diagonal().add_((sizes <= measure_scale(sizes)) * float(sizes.max()))
     drawn = torch.from_numpy(rng.standard_normal((d, PROJECTIONS)))
     along_nk: Tensor = a_nd @ torch.linalg.solve_triangular(r_dd, drawn, upper=True)
     return along_nk.square_().sum(1)

@@ -89,11 +89,8 @@ class _TrustRegion:
         )
         step, rest, turned = self._gradient * 0, self._gradient, self._turned
         direction, square, promised = -turned, self._size**2, 0.0
-        step_step, step_direction, direction_direction = (
-            0.0,
-            0.0,
-            square,
-        )  # inner products in the region's norm
+        # inner products in the region's norm
+        step_step, step_direction, direction_direction = 0.0, 0.0, square
         for _ in range(min(MOST_PRODUCTS, MOST_TURNS * self._problem.size)):
             image = self._problem.multiply(self._x, direction)
             bend = float(direction @ image)

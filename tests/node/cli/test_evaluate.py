@@ -112,9 +112,10 @@ def test_file_too_large_for_a_request_is_refused_here(cli: Cli, api: FakeApi) ->
     prepare(api)
     with Path("large.gct").open("wb") as file:
         file.truncate(12_000_001)
-    ran = cli("job", "evaluate", "5f3a", "large.gct")
-    assert ran.code == 3
-    assert "12,000,001 bytes" in ran.err
+    for name in ("large.gct", "/dev/zero"):  # the second says that it has no bytes
+        ran = cli("job", "evaluate", "5f3a", name)
+        assert ran.code == 3
+        assert f"{name} has more than 12,000,000 bytes" in ran.err
 
 
 def test_show_quote_and_submit_tell_of_the_split(cli: Cli, api: FakeApi) -> None:
