@@ -62,6 +62,7 @@ from node.services.sync import Sync
 from node.services.update_maker import UpdateMaker, UpdateTrainer
 from node.settings import Settings
 from node.trainer.client import TrainerClient
+from node.trainer.requests import Method
 from node.wallet import Wallet
 from node.worker.client import WorkerClient, WorkerFailed
 from node.worker.wire import Frame
@@ -312,7 +313,8 @@ def make_services(
     miner = Miner(chain, worker, sync, wallet.own.keypair, gossip.publish_block, settings.mine)
     shares, kept = ShareBox(), KeptUpdates(settings.data_dir)
     trains = settings.mine and settings.updates
-    maker = make_maker(chain, trainer, wallet.own, kept, shares, miner.may_mine, trains, settings.own_samples)
+    method = Method(settings.solver, settings.precision, settings.own_samples)
+    maker = make_maker(chain, trainer, wallet.own, kept, shares, miner.may_mine, trains, method)
     miner.on_share = shares.add
     keeper = _make_keeper(settings, transport, chain.chain.genesis.chain_id)
     PeerServer(chain, names).register(transport)

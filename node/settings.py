@@ -21,9 +21,15 @@ PREFIX = "GRADIENTCOIN_"
 OTHER_VARIABLES = ("NODE", "DATA_DIR", "DEBUG", "TORCH_INDEX")  # read elsewhere
 KINDS = {bool: "true or false", int: "a whole number", str: "a text"}
 DEVICES = ("auto", "cpu", "cuda")
+SOLVERS = ("auto", "newton", "adam", "sgd")
+PRECISIONS = ("float32", "float64")
 MAX_TRAINERS = 64
 JOB_PREFIX = re.compile("[0-9a-f]{4,64}")
 FLAGS = {"own_samples": "--samples"}  # those not named as their keys
+CHOICES = {
+    "chain": CHAINS, "worker_path": PATHS, "log_level": LOG_LEVELS, "device": DEVICES, "solver": SOLVERS,
+    "precision": PRECISIONS,
+}  # fmt: skip
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -44,6 +50,8 @@ class Settings:
     log_level: str
     trainers: int = 1  # processes that train an update together
     device: str = "auto"  # that they train on
+    solver: str = "auto"
+    precision: str = "float32"  # of training; what is judged is exact
     trainer_launcher: tuple[str, ...] = ()  # torchrun and its options, where the group is on several machines
     own_samples: tuple[tuple[str, str], ...] = ()  # (beginning of a job's id, file), absolute
 
@@ -61,6 +69,8 @@ DEFAULTS: dict[str, Any] = {  # Any: the types a TOML file can hold
     "log_level": "INFO",
     "trainers": 1,
     "device": "auto",
+    "solver": "auto",
+    "precision": "float32",
     "trainer_launcher": [],
     "own_samples": {},
 }
@@ -167,7 +177,7 @@ def check_setting(key: str, value: Any, origin: str, folder: Path = Path()) -> A
             raise _wrong(key, origin, "a list of texts", value)
     elif type(value) is not type(default):
         raise _wrong(key, origin, KINDS[type(default)], value)
-    choices = {"chain": CHAINS, "worker_path": PATHS, "log_level": LOG_LEVELS, "device": DEVICES}.get(key)
+    choices = CHOICES.get(key)
     if choices and value not in choices:
         raise _wrong(key, origin, f"one of {', '.join(choices)}", value)
     if key == "api_port" and not 0 <= value < 65536:

@@ -26,7 +26,7 @@ class NativeProblem:
     """Losses of a split in floating point, on one device."""
 
     def __init__(self, objective: Objective, split: Split, precision: dtype, device: str = "cpu") -> None:
-        self._objective, self._split, self._precision = objective, split, precision
+        self._objective, self._split, self.precision = objective, split, precision
         self._device = device
         self._expanded: Batch | None = None
         one = self._make_batch(np.zeros(1, np.int64))
@@ -46,7 +46,7 @@ class NativeProblem:
     def read_weights(self, master: Integers) -> Tensor:
         """Flat weights of flat master units."""
         weights = torch.from_numpy(np.ldexp(master.astype(np.float64), -MASTER.f))
-        return weights.to(self._device, self._precision)
+        return weights.to(self._device, self.precision)
 
     def open_batch(self, indices: Integers, whole: int | None = None) -> NativeBatch:
         """The samples of these numbers, of a batch of `whole` (by default: these are all)."""
@@ -67,7 +67,7 @@ class NativeProblem:
     def _make_batch(self, indices: Integers) -> Batch:
         batch = self._objective.make_batch(self._split, indices)
         parts = (batch.inputs, batch.targets, batch.keys)
-        return Batch(*(part.mul(2.0**-DATA.f).to(self._device, self._precision) for part in parts))
+        return Batch(*(part.mul(2.0**-DATA.f).to(self._device, self.precision) for part in parts))
 
 
 class NativeBatch:

@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 
 from training.engine import Task
+from training.errors import BadInput
 from training.exact.late import torch
 from training.group import DeviceMissing, Group, GroupLost, leave_group
 from training.hashing import compute_tagged_hash
@@ -32,8 +33,9 @@ from training.problem import Problem
 from training.splits import Split
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, dtype
 
+Precision = Literal["float32", "float64"]  # of losses and weights in training
 HEAD = 2  # numbers before an order's vector: the order, and how many samples its new batch has
 
 
@@ -60,7 +62,9 @@ class Order(IntEnum):
 class Trainers(Protocol):
     """Who computes losses: this process alone, or a group that it leads."""
 
-    def share(self, task: Task, split: Split) -> AbstractContextManager[Problem]:
+    def share(
+        self, task: Task, split: Split, precision: Precision = "float32"
+    ) -> AbstractContextManager[Problem]:
         """The task's problem on a split, for one training."""
 
     def wait(self) -> None:
@@ -77,8 +81,8 @@ class Alone:
         self._device = device
 
     @contextmanager
-    def share(self, task: Task, split: Split) -> Iterator[Problem]:
-        yield make_native(task, split, self._device)
+    def share(self, task: Task, split: Split, precision: Precision = "float32") -> Iterator[Problem]:
+        yield make_native(task, split, self._device, precision)
 
     def wait(self) -> None:
         pass
@@ -93,7 +97,9 @@ class Nobody:
     def __init__(self, why: DeviceMissing) -> None:
         self._why = why
 
-    def share(self, task: Task, split: Split) -> AbstractContextManager[Problem]:
+    def share(
+        self, task: Task, split: Split, precision: Precision = "float32"
+    ) -> AbstractContextManager[Problem]:
         raise self._why
 
     def wait(self) -> None:
@@ -111,10 +117,10 @@ class Leader:
         self._sent = b""
 
     @contextmanager
-    def share(self, task: Task, split: Split) -> Iterator[Problem]:
-        packed = pack_problem(task, split)
+    def share(self, task: Task, split: Split, precision: Precision = "float32") -> Iterator[Problem]:
+        packed = pack_problem(task, split, precision)
         name = compute_tagged_hash("trainers/problem", packed)
-        problem = SharedProblem(self._group, make_native(task, split, self._group.device))
+        problem = SharedProblem(self._group, make_native(task, split, self._group.device, precision))
         self._call(
             Call.TRAIN, packed if name != self._sent else b""
         )  # from here on the others wait for orders
@@ -163,7 +169,7 @@ def follow(group: Group) -> None:
 
 def _follow_training(group: Group, problem: NativeProblem) -> None:
     part = _Part(group, problem)
-    message = torch.empty(HEAD + problem.size, device=group.device)
+    message = torch.empty(HEAD + problem.size, dtype=problem.precision, device=group.device)
     while True:
         group.tell_vector(message)
         order, count = (int(number) for number in message[:HEAD].tolist())
@@ -196,7 +202,7 @@ class _Part:
                 return self._batch.differentiate(vector)
             case Order.LINEARISE:
                 self._linear = self._batch.linearise(vector)
-                loss = self._number(self._linear.loss).to(torch.float32)
+                loss = self._number(self._linear.loss).to(self._problem.precision)
                 return torch.cat([loss, self._linear.gradient])
         assert self._linear is not None  # and linearises it
         if order is Order.BEND:
@@ -238,11 +244,12 @@ class SharedProblem:
 
     def end(self) -> None:
         """Tell the ranks that the training is over."""
-        self._tell(Order.END, torch.zeros(self._problem.size, device=self._group.device), None)
+        nothing = torch.zeros(self._problem.size, dtype=self._problem.precision, device=self._group.device)
+        self._tell(Order.END, nothing, None)
 
     def _tell(self, order: Order, vector: Tensor, indices: Integers | None) -> None:
         count = 0 if indices is None else len(indices)
-        head = torch.tensor([order, count], dtype=torch.float32, device=self._group.device)  # exact to 2^24
+        head = torch.tensor([order, count], dtype=vector.dtype, device=self._group.device)  # exact to 2^24
         self._group.tell_vector(torch.cat([head, vector]))
         if indices is not None:
             self._group.tell(torch.from_numpy(indices))
@@ -285,13 +292,14 @@ class SharedLinear:
         return self._problem.ask(Order.MULTIPLY, v)
 
 
-def pack_problem(task: Task, split: Split) -> bytes:
+def pack_problem(task: Task, split: Split, precision: Precision) -> bytes:
     """An objective and its samples, for ranks that have no blobs."""
     file = io.BytesIO()
     np.savez(
         file,
         objective=np.array(task.objective),
         params=np.array(task.params, np.int64),
+        precision=np.array(precision),
         inputs=split.inputs,
         rows=split.rows,
         labels=split.labels,
@@ -304,8 +312,16 @@ def unpack_problem(packed: bytes, device: str) -> NativeProblem:
     arrays = np.load(io.BytesIO(packed), allow_pickle=False)
     objective = get_objective(str(arrays["objective"]), tuple(int(value) for value in arrays["params"]))
     split = Split(arrays["inputs"], arrays["rows"], arrays["labels"], arrays["keys"])
-    return NativeProblem(objective, split, torch.float32, device)
+    return NativeProblem(objective, split, read_precision(str(arrays["precision"])), device)
 
 
-def make_native(task: Task, split: Split, device: str) -> NativeProblem:
-    return NativeProblem(get_objective(task.objective, task.params), split, torch.float32, device)
+def make_native(task: Task, split: Split, device: str, precision: Precision = "float32") -> NativeProblem:
+    objective = get_objective(task.objective, task.params)
+    return NativeProblem(objective, split, read_precision(precision), device)
+
+
+def read_precision(name: str) -> dtype:
+    """Raises BadInput for what is none of Precision."""
+    if name not in get_args(Precision):
+        raise BadInput(f"precision: {' or '.join(get_args(Precision))} expected, got {name}")
+    return torch.float64 if name == "float64" else torch.float32

@@ -35,7 +35,7 @@ from node.services.update_plan import (
     take_shares,
 )
 from node.trainer.client import TrainingRefused
-from node.trainer.requests import Trained, TrainersStatus, TrainRequest
+from node.trainer.requests import DEFAULT_METHOD, Method, Trained, TrainersStatus, TrainRequest
 from node.wallet import WalletAccount
 
 log = logging.getLogger(__name__)
@@ -82,11 +82,10 @@ class UpdateMaker:
         shares: ShareBox,
         may_work: Callable[[], bool],
         enabled: bool,
-        own_samples: Sequence[tuple[str, str]] = (),
+        method: Method = DEFAULT_METHOD,
     ) -> None:
-        """`own_samples` are files by beginnings of a job's id."""
         self.enabled = enabled
-        self._own_samples = own_samples
+        self._method = method
         self.stats = MarketStats()
         self._chain, self._trainer, self._account = chain, trainer, account
         self._kept, self._shares, self._may_work = kept, shares, may_work
@@ -151,7 +150,9 @@ class UpdateMaker:
             seed=secrets.token_bytes(32),  # so that miners' updates differ
             seconds=plan.limit_s,
             size_limit=plan.limit_bytes,
-            samples_path=find_samples(self._own_samples, plan.job_id),
+            solver=self._method.solver,
+            precision=self._method.precision,
+            samples_path=find_samples(self._method.own_samples, plan.job_id),
         )
 
     def _note_samples(self, job_id: bytes, why: str) -> None:

@@ -8,6 +8,18 @@ from node.worker.wire import Frame
 
 
 @dataclass(frozen=True, slots=True)
+class Method:
+    """How a node's updates are trained, and on what more than a job's samples."""
+
+    solver: str = "auto"
+    precision: str = "float32"
+    own_samples: tuple[tuple[str, str], ...] = ()  # files by beginnings of a job's id
+
+
+DEFAULT_METHOD = Method()
+
+
+@dataclass(frozen=True, slots=True)
 class TrainRequest:
     """What an update is computed from and how long it may take."""
 
@@ -19,6 +31,7 @@ class TrainRequest:
     size_limit: int  # bytes of the payload
     solver: str = "auto"
     steps: int = 0  # at most; 0 for as many as the solver does by itself
+    precision: str = "float32"
     samples_path: str = ""  # an npz of the miner's own samples, or empty
     tickets: tuple[bytes, ...] = ()  # deltas of the miner's own runs from these weights
     tickets_share: float = 0.0

@@ -78,6 +78,21 @@ def test_two_ranks_make_the_update_that_one_makes(
     assert np.linalg.norm(together.delta - alone.delta) < 0.01 * np.linalg.norm(alone.delta)
 
 
+def test_two_ranks_train_in_the_precision_they_are_told(
+    leader: Leader, problem: Problem, work: LocalWork
+) -> None:
+    alone = make_native(problem.task, work.train, "cpu", "float64")
+    indices = np.arange(7, dtype=np.int64)
+    weights = alone.read_weights(np.frombuffer(problem.weights, "<i8").astype(np.int64))
+    with leader.share(problem.task, work.train, "float64") as shared:
+        gradient = shared.open_batch(indices).differentiate(weights)
+        model = shared.open_batch(indices).linearise(weights)
+    assert gradient.dtype == weights.dtype
+    exact = alone.open_batch(indices).differentiate(weights)
+    assert float((gradient - exact).norm() / exact.norm()) < 1e-12
+    assert float((model.gradient - exact / 2).norm() / exact.norm()) < 1e-12
+
+
 @pytest.mark.parametrize("samples", [1, 2, 7])
 def test_answers_add_up_to_the_whole_batch_also_where_a_rank_has_no_samples(
     leader: Leader, problem: Problem, work: LocalWork, samples: int

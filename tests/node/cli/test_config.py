@@ -49,6 +49,8 @@ def test_config_as_json_with_and_without_origin(cli: Cli) -> None:
         ("trainers = 0", ("1..64", "0")),
         ("trainers = true", ("a whole number",)),
         ('device = "abacus"', ("auto, cpu, cuda", "'abacus'")),
+        ('solver = "lbfgs"', ("auto, newton, adam, sgd", "'lbfgs'")),
+        ('precision = "bfloat16"', ("float32, float64", "'bfloat16'")),
         ('trainer_launcher = "torchrun"', ("a list of texts",)),
         ('own_samples = "abcd=x"', ("JOB=FILE",)),
         ('own_samples = {abc = "x"}', ("4 or more hex digits", "'abc=x'")),

@@ -59,6 +59,16 @@ async def test_payload_keeps_to_its_limit(trainer: RealTrainer) -> None:
         await trainer.client.train(trainer.make_request(size_limit=8))
 
 
+async def test_solver_and_precision_are_those_that_are_asked_for(trainer: RealTrainer) -> None:
+    trained = [
+        await trainer.client.train(trainer.make_request(solver="adam", precision=precision, steps=3))
+        for precision in ("float32", "float64")
+    ]
+    assert [each.solver for each in trained] == ["adam", "adam"]
+    assert trained[0].loss_after == pytest.approx(trained[1].loss_after, rel=1e-3)
+    assert trained[0].loss_after != trained[1].loss_after
+
+
 async def test_training_ends_with_its_time(trainer: RealTrainer) -> None:
     trained = await trainer.client.train(trainer.make_request(steps=ENDLESS, seconds=0.3))
     assert 0 < trained.steps < ENDLESS
@@ -69,6 +79,7 @@ async def test_what_cannot_be_trained_is_refused_with_a_reason(trainer: RealTrai
     wrong: list[tuple[TrainRequest, str]] = [
         (trainer.make_request(weights=b"short"), "weights"),
         (trainer.make_request(solver="magic"), "solver"),
+        (trainer.make_request(precision="float8"), "precision: float32, float64 expected, got float8"),
         (trainer.make_request(spec=encode_spec(unheard)), "objective"),
     ]
     for request, why in wrong:
