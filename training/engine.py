@@ -33,7 +33,7 @@ from training.objectives.registry import get_objective
 from training.paths import ExactPath, FusedPath, PortablePath
 from training.settlement import SCALES, SumLosses
 from training.slices import SliceLoss, find_classes
-from training.splits import Dataset, Split, parse_dataset, parse_tranche
+from training.splits import Dataset, Split, find_wrong_id, parse_dataset, parse_tranche
 
 MAX_STEPS = 64
 MAX_MANTISSA = 4095
@@ -274,6 +274,9 @@ class Engine:
             raise BadInput(
                 f"inputs: {expected} integers within +-{DATA.limit} a sample expected, got {inputs.shape}"
             )
+        problem = find_wrong_id(flat, objective.layout) if flat.size else ""
+        if problem:
+            raise BadInput(f"inputs: {problem}")
         start = _read_weights(weights, objective)
         classes = [np.zeros(0, np.int64)]
         for first in range(0, len(flat), SCORED_SAMPLES):

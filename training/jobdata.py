@@ -27,6 +27,7 @@ Flags = NDArray[np.bool_]
 
 MOST_CLIPPED = 10  # one value in so many may be outside the grid; more is a scaling mistake
 LARGEST_SENSIBLE = 1e30  # beyond, a `multiply` is no remedy
+CELL = ("first", "second", "third")  # parameters of cycle_rank: what the ids of a cell are below
 CLASS_NORMALISATION = Normalisation(1.0, DATA.f, centre=False)
 
 
@@ -73,6 +74,8 @@ def load_samples(job_file: JobFile) -> dict[str, Values]:
     arrays = load_arrays(data.file, wanted)
     shapes = _expect_shapes(job_file)
     arrays = {role: _reshape(job_file, role, array, shapes[role]) for role, array in arrays.items()}
+    if job_file.objective == "cycle_rank":
+        _check_ids(job_file, arrays["inputs"])
     samples, targets = arrays["inputs"].shape[0], arrays["targets"].shape[0]
     if samples != targets:
         raise fail(
@@ -105,17 +108,34 @@ def _check_inputs(job_file: JobFile) -> None:
         )
 
 
+def _check_ids(job_file: JobFile, inputs: Values) -> None:
+    for column, name in enumerate(CELL):
+        ids, size = inputs[:, column], job_file.get_param(name)
+        wrong = np.flatnonzero((ids != np.rint(ids)) | (ids < 0) | (ids >= size))
+        if wrong.size:
+            raise fail(
+                job_file,
+                "data.inputs",
+                f"{job_file.data.file}: sample {wrong[0]}: id {ids[wrong[0]]:g} in place {column + 1} of the cell;"
+                f" whole numbers 0 to {size - 1} expected, since [objective] {name} is {size}",
+            )
+
+
 def _expect_shapes(job_file: JobFile) -> dict[str, tuple[int, ...]]:
     """The shape of one sample, by role; keys are not per sample and have their rows as samples."""
     get = job_file.get_param
-    inputs: tuple[int, ...] = (get("features") - job_file.data.inputs.constant,)
-    targets: tuple[int, ...] = (get("outputs"),)
+    inputs: tuple[int, ...] = ()
+    targets: tuple[int, ...] = ()
+    if job_file.objective == "softmax_regression":
+        inputs, targets = (get("features") - job_file.data.inputs.constant,), (get("outputs"),)
     if job_file.objective == "attention_regression":
         inputs, targets = (get("tokens"), get("width")), (get("tokens"), get("outputs"))
     if job_file.objective == "sequence_regression":
         inputs, targets = (get("tokens"), get("width")), (get("tokens"),)
     if job_file.objective == "exponential_regression":
-        targets = (1,)
+        inputs, targets = (get("features"),), (1,)
+    if job_file.objective == "cycle_rank":
+        inputs, targets = (len(CELL),), (1,)
     return {
         "inputs": inputs,
         "targets": () if get("targets") else targets,

@@ -6,7 +6,7 @@ is the ledger's affair. Numbers are read as decimals, so that 0.1 coins are exac
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +26,8 @@ MAX_TARGET_LOSS = 2**50 - 1  # in units of 2^-40
 LOSS_BITS = 40
 STEPS, SHARD, SAMPLE, LIFETIME = (2, 64), (1, 4096), (16, 4096), (1, 2**32)
 WIDEST_MULTIPLY = Decimal(10) ** 12
+AS_IT_IS = Normalisation(1.0, DATA.f, centre=False)
+IDS = Normalisation(2.0**-DATA.f, DATA.f, centre=False)
 JOB_DIGITS = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
 
 
@@ -134,7 +136,7 @@ def load_job_file(path: Path) -> JobFile:
         parent=_read_parent(root),
         objective=objective,
         params=params,
-        data=_read_data(root.take_section("data")),
+        data=_read_data(root.take_section("data"), takes_ids=objective == "cycle_rank"),
         split=_read_split(root.take_section("split")),
         rule=_read_rule(root.take_section("rule"), OBJECTIVES[objective].tensors),
         market=_read_market(root.take_section("market")),
@@ -227,11 +229,11 @@ def _read_param(section: Section, param: Param) -> int:
     return section.take_integer(param.name, param.low, param.high, default=param.default)
 
 
-def _read_data(section: Section) -> DataSource:
+def _read_data(section: Section, *, takes_ids: bool) -> DataSource:
     section.expect(("file", "inputs", "targets", "keys"))
     return DataSource(
         file=section.path.parent / _read_file_name(section),
-        inputs=_read_array(section, "inputs", may_centre=True),
+        inputs=_read_ids(section) if takes_ids else _read_array(section, "inputs", may_centre=True),
         targets=_read_array(section, "targets", may_centre=False),
         keys=_read_array(section, "keys", may_centre=False) if "keys" in section.table else None,
     )
@@ -248,7 +250,7 @@ def _read_array(parent: Section, key: str, *, may_centre: bool) -> ArraySource:
     """A bare string is the array or column of that name, as it is."""
     given = parent.table.get(key)
     if isinstance(given, str):
-        return ArraySource((given,), Normalisation(1.0, DATA.f, centre=False))
+        return ArraySource((given,), AS_IT_IS)
     if given is not None and not isinstance(given, dict):
         raise parent.fail(
             key, f"expected a name in quotes, or a table {{ array = ... }}, got {show_value(given)}"
@@ -269,6 +271,14 @@ def _read_array(parent: Section, key: str, *, may_centre: bool) -> ArraySource:
     how = Normalisation(float(multiply), fraction_bits, subtract == "mean", divide == "deviation")
     constant = section.take_flag("constant", default=False) if may_centre else False
     return ArraySource(_read_names(section), how, constant)
+
+
+def _read_ids(parent: Section) -> ArraySource:
+    """Inputs that are ids: they are stored as they are, in units of the grid."""
+    source = _read_array(parent, "inputs", may_centre=False)
+    if source.normalisation != AS_IT_IS:
+        raise parent.fail("inputs", "ids are taken as they are; remove multiply and fraction_bits")
+    return replace(source, normalisation=IDS)
 
 
 def _read_names(section: Section) -> Names:

@@ -62,12 +62,15 @@ class NativeProblem:
         if self._expanded is None:
             return self._make_batch(indices)
         chosen = torch.from_numpy(indices).to(self._device)
-        return Batch(self._expanded.inputs[chosen], self._expanded.targets[chosen], self._expanded.keys)
+        whole = self._expanded
+        ids = None if whole.ids is None else whole.ids[chosen]
+        return Batch(whole.inputs[chosen], whole.targets[chosen], whole.keys, ids)
 
     def _make_batch(self, indices: Integers) -> Batch:
         batch = self._objective.make_batch(self._split, indices)
         parts = (batch.inputs, batch.targets, batch.keys)
-        return Batch(*(part.mul(2.0**-DATA.f).to(self._device, self.precision) for part in parts))
+        inputs, targets, keys = (part.mul(2.0**-DATA.f).to(self._device, self.precision) for part in parts)
+        return Batch(inputs, targets, keys, None if batch.ids is None else batch.ids.to(self._device))
 
 
 class NativeBatch:

@@ -80,4 +80,13 @@ OBJECTIVES = {
     "exponential_regression": ObjectiveShape(
         params=(IntegerParam("features", 1, 1024), IntegerParam("neurons", 2, 4096)), tensors=("W",)
     ),
+    "cycle_rank": ObjectiveShape(
+        params=(
+            IntegerParam("first", 1, 4096),
+            IntegerParam("second", 1, 4096),
+            IntegerParam("third", 1, 4096),
+            IntegerParam("rank", 1, 8),
+        ),
+        tensors=("U", "V", "W"),
+    ),
 }

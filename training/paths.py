@@ -109,7 +109,7 @@ def _add_noise(batch: Batch, stream: int) -> Batch:
     noise = torch.from_numpy(make_noise(stream, count + batch.keys.numel())).to(torch.float64)
     inputs = saturate(batch.inputs + noise[:count].view(batch.inputs.shape), DATA.p)
     keys = saturate(batch.keys + noise[count:].view(batch.keys.shape), DATA.p)
-    return Batch(inputs, batch.targets, keys)
+    return Batch(inputs, batch.targets, keys, batch.ids)
 
 
 def _chunk(indices: Integers, size: int) -> Iterator[Integers]:

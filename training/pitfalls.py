@@ -10,6 +10,7 @@ import numpy as np
 
 from training.exact.grids import DATA
 from training.exact.scores import Function
+from training.jobdata import CELL
 from training.jobfile import JobFile
 from training.objectives.registry import get_objective
 from training.section import JobFileError
@@ -20,7 +21,13 @@ NEAR_ONE = 1 / 64  # beside what rounding can add to the sum of a row
 
 
 def check_pitfalls(job_file: JobFile) -> None:
-    """Raise JobFileError for a function of scores that leaves nothing to train."""
+    """Raise JobFileError for a function of scores that leaves nothing to train, or a rank that holds any tensor."""
+    rank, smallest = job_file.get_param("rank"), min(job_file.get_param(name) for name in CELL)
+    if rank and rank**2 > smallest:
+        raise JobFileError(
+            f"{job_file.path}: [objective] rank: {int(smallest**0.5)} or less expected, got {rank}: a row has rank^2"
+            f" entries, and with more than the smallest size, {smallest}, the tensor is copied instead of approximated"
+        )
     function, weight = job_file.get_param("function"), job_file.get_param("weight")
     if function == Function.EXP and not weight:
         raise JobFileError(
@@ -44,8 +51,10 @@ def list_pitfalls(job_file: JobFile, blob: bytes) -> list[str]:
         "sequence_regression",
     ):
         notes += _note_sums(train)
-    if job_file.objective == "exponential_regression":
+    if job_file.objective in ("exponential_regression", "cycle_rank"):
         notes += _note_contradictions(train)
+    if job_file.objective == "cycle_rank":
+        notes += _note_unseen(job_file, train)
     return notes
 
 
@@ -58,6 +67,18 @@ def _note_sums(train: Split) -> list[str]:
     return [
         f"targets of {off:,} of {train.count:,} training samples do not sum to 1 (they sum to {sums.min():.3g} to"
         f" {sums.max():.3g}): no weights can reach them"
+    ]
+
+
+def _note_unseen(job_file: JobFile, train: Split) -> list[str]:
+    if not train.rows.any():
+        return ["all values of the training samples are 0: weights of 0 solve that"]
+    sizes = [job_file.get_param(name) for name in CELL]
+    unseen = sum(size - len(np.unique(train.inputs[:, column])) for column, size in enumerate(sizes))
+    if not unseen:
+        return []
+    return [
+        f"{unseen:,} of {sum(sizes):,} ids are in no training sample: their rows stay as they are at the start"
     ]
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from training.errors import BadInput
 from training.exact.grids import DATA
-from training.splits import NO_LABELS, NO_ROWS, Layout, Shorts, Split
+from training.splits import NO_LABELS, NO_ROWS, Layout, Shorts, Split, find_wrong_id
 
 
 def read_samples(npz: bytes, layout: Layout, keys: Shorts) -> Split:
@@ -21,6 +21,9 @@ def read_samples(npz: bytes, layout: Layout, keys: Shorts) -> Split:
     """
     inputs, targets = _load(npz)
     units = _read_units("inputs", inputs, layout.inputs)
+    problem = find_wrong_id(units, layout)
+    if problem:
+        raise BadInput(f"own samples: inputs: {problem}")
     if len(targets) != len(inputs):
         raise BadInput(f"targets: as many as inputs ({len(inputs)}) expected, got {len(targets)}")
     if layout.rows is not None:

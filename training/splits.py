@@ -29,6 +29,7 @@ class Layout:
     classes: int
     label_dtypes: tuple[str, ...]
     keys: tuple[int, int] | None = None
+    ids: tuple[int, ...] = ()  # inputs are ids below these, one for each column
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,9 @@ def _make_split(tensors: Sequence[BlobTensor], keys: Shorts, layout: Layout) -> 
             targets.name, f"as many samples as {inputs.name} ({count}) expected, got {len(targets.values)}"
         )
     units = _read_units(inputs, (count, *layout.inputs)).reshape(count, -1)
+    problem = find_wrong_id(units, layout)
+    if problem:
+        raise BlobRefused(f"{inputs.name}.values", problem)
     if layout.rows is not None:
         rows = _read_units(targets, (count, *layout.rows)).reshape(count, -1)
         return Split(units, rows, NO_LABELS, keys)
@@ -107,6 +111,15 @@ def _read_units(tensor: BlobTensor, shape: tuple[int, ...]) -> Shorts:
             " scale the data down",
         )
     return units.astype(np.int16)
+
+
+def find_wrong_id(units: NDArray[Any], layout: Layout) -> str:  # Any: any integer dtype
+    """What is wrong with inputs [N, *] that should be ids; nothing if all are, or if they need not be."""
+    for column, count in enumerate(layout.ids):
+        low, high = int(units[:, column].min()), int(units[:, column].max())
+        if low < 0 or high >= count:
+            return f"ids 0 to {count - 1} expected in column {column}, got {low} to {high}"
+    return ""
 
 
 def _read_labels(tensor: BlobTensor, count: int, layout: Layout) -> Shorts:

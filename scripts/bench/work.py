@@ -64,12 +64,17 @@ SEQUENCES = (
 EXPONENTIALS = (
     ((10, 64), 64), ((2, 512), 64), ((1, 4096), 16), ((256, 64), 64), ((64, 1024), 16), ((8, 8), 512),
 )  # fmt: skip
+CYCLES = (
+    ((48, 48, 48, 3), 256), ((100, 100, 100, 1), 512), ((64, 64, 64, 8), 64), ((1000, 1000, 1000, 4), 256),
+    ((30, 40, 50, 5), 32),
+)  # fmt: skip
 SHAPES = (
     *(Shape("softmax_regression", *case) for case in SOFTMAX),
     *(Shape("softmax_regression", *case) for case in RESCALED),
     *(Shape("sequence_regression", *case) for case in SEQUENCES),
     *(Shape("exponential_regression", *case) for case in EXPONENTIALS),
     *(Shape("attention_regression", *case) for case in ATTENTION),
+    *(Shape("cycle_rank", *case) for case in CYCLES),
 )
 
 
@@ -120,7 +125,10 @@ def draw_split(objective: Objective, stream: int) -> Split:
     else:
         labels = (np.arange(SAMPLES) % layout.classes).astype(np.int16)
     keys = draw(*layout.keys) if layout.keys else NO_KEYS
-    return Split(draw(SAMPLES, int(np.prod(layout.inputs))), rows, labels, keys)
+    inputs = draw(SAMPLES, int(np.prod(layout.inputs)))
+    if layout.ids:
+        inputs %= np.array(layout.ids, np.int16)
+    return Split(inputs, rows, labels, keys)
 
 
 def count_units(shape: Shape) -> float:

@@ -29,6 +29,7 @@ class Sample:
 
     inputs: Rows
     targets: Rows
+    noise: tuple[int, ...] = ()  # of a cell: on the rows that it reads
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Step:
 
     products: list[Rows]
     gradients: list[Rows]
+    traces_gradients: bool = True
 
 
 # --- a ticket ---------------------------------------------------------------------------------------------------------
@@ -51,7 +53,7 @@ def run_ticket(
     start = [saturate(n + 256 * d, 27) for n, d in zip(master, draw_dither(seed, len(master)), strict=True)]
     weights, traced = list(start), Traced()
     for t in range(1, task.steps + 1):
-        noisy, noisy_keys = add_noise(shard, keys, seed, t)
+        noisy, noisy_keys = add_noise(problem, shard, keys, seed, t)
         gradients = take_gradients(problem, noisy, noisy_keys, weights, traced)
         weights = move(problem, weights, gradients)
     delta = [after - before for after, before in zip(weights, start, strict=True)]
@@ -84,7 +86,7 @@ def take_gradients(
         for rows in parts:
             traced.add(rows)
     gradients = [add_up([step.gradients[i] for step in steps]) for i in range(len(tensors))]
-    for gradient in gradients:
+    for gradient in gradients if steps[0].traces_gradients else ():
         traced.add(gradient)
     return gradients
 
@@ -98,8 +100,17 @@ def move(problem: Problem, master: Row, gradients: list[Rows]) -> Row:
     return [saturate(n - step, 27) for n, step in zip(master, steps, strict=True)]
 
 
-def add_noise(shard: Sequence[Sample], keys: Rows, seed: bytes, t: int) -> tuple[list[Sample], Rows]:
+def add_noise(
+    problem: Problem, shard: Sequence[Sample], keys: Rows, seed: bytes, t: int
+) -> tuple[list[Sample], Rows]:
     stream, count = open_stream(seed, f"noise/{t}"), 0
+    if problem.task.objective == "cycle_rank":
+        entries = 3 * problem.task.params[3] ** 2
+        drawn = [take_nibble(stream, j) - 8 for j in range(entries * len(shard))]
+        return [
+            Sample(sample.inputs, sample.targets, tuple(drawn[s * entries : (s + 1) * entries]))
+            for s, sample in enumerate(shard)
+        ], keys
 
     def take(rows: Rows) -> Rows:
         nonlocal count
@@ -228,6 +239,37 @@ def step_exponential(problem: Problem, sample: Sample, keys: Rows, tensors: list
     return Step([s], [multiply(transpose(sample.inputs), [q])])
 
 
+def read_cell(problem: Problem, sample: Sample, tensors: list[Rows]) -> tuple[list[Rows], Rows, int, int]:
+    """Section 9.9: U_a, V_b, W_c, the exact P, the exact F, R."""
+    k = problem.task.params[3]
+    matrices = []
+    for mode, (number, tensor) in enumerate(zip(sample.inputs[0], tensors, strict=True)):
+        noise = sample.noise[mode * k * k : (mode + 1) * k * k] or [0] * (k * k)
+        one = [(1 << 16) * (mode > 0 and i == j) for i in range(k) for j in range(k)]
+        flat = [saturate(sum(parts), 19) for parts in zip(tensor[number], noise, one, strict=True)]
+        matrices.append(cut(flat, k))
+    u, v, w = matrices
+    p = multiply(u, v)
+    f = sum(dot(row, column) for row, column in zip(rescale(p, 32, 14, 20), transpose(w), strict=True))
+    return matrices, p, f, saturate(saturate(shift(f, -10), 26) - 256 * sample.targets[0][0], 26)
+
+
+def lose_cell(problem: Problem, sample: Sample, keys: Rows, tensors: list[Rows]) -> int:
+    return min(LOSS_CAP, read_cell(problem, sample, tensors)[-1] ** 2)
+
+
+def step_cell(problem: Problem, sample: Sample, keys: Rows, tensors: list[Rows]) -> Step:
+    (u, v, w), p, f, r = read_cell(problem, sample, tensors)
+    q, t = multiply(v, w), multiply(w, u)
+    g = saturate(shift(r, -5), 20)
+    kept = [transpose(rescale(rows, 32, 14, 20)) for rows in (q, t, p)]
+    parts = [[g * n for row in rows for n in row] for rows in kept]
+    gradients = [[[0] * len(row) for row in tensor] for tensor in tensors]
+    for gradient, number, part in zip(gradients, sample.inputs[0], parts, strict=True):
+        gradient[number] = part
+    return Step([p, [[f]], q, t, [list(chain(*parts))]], gradients, traces_gradients=False)
+
+
 def get_function(problem: Problem) -> tuple[int, ...]:
     """Function and weight."""
     return problem.task.params[4:] or (0, 0)
@@ -238,24 +280,28 @@ SHAPES: dict[str, Callable[[tuple[int, ...]], list[tuple[int, int]]]] = {
     "softmax_regression": lambda p: [(p[0], p[2] or p[1])],
     "sequence_regression": lambda p: [(p[1], 1)],
     "exponential_regression": lambda p: [(p[0], p[1])],
+    "cycle_rank": lambda p: [(size, p[3] ** 2) for size in p[:3]],
 }
 GRADIENT_FS = {
     "attention_regression": (30, 28),
     "softmax_regression": (30,),
     "sequence_regression": (30,),
     "exponential_regression": (30,),
+    "cycle_rank": (28, 28, 28),
 }
 LOSSES: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], int]] = {
     "attention_regression": lose_attention,
     "softmax_regression": lose_softmax,
     "sequence_regression": lose_sequence,
     "exponential_regression": lose_exponential,
+    "cycle_rank": lose_cell,
 }
 STEPS: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], Step]] = {
     "attention_regression": step_attention,
     "softmax_regression": step_softmax,
     "sequence_regression": step_sequence,
     "exponential_regression": step_exponential,
+    "cycle_rank": step_cell,
 }
 
 

@@ -49,7 +49,11 @@ def make_problem(
     layout = get_objective(objective, params).layout
     tensors = []
     for name, count in (("train", train), ("judge", judge)):
-        tensors.append(draw_tensor(f"{name}.inputs", (count, *layout.inputs), input_bits))
+        if layout.ids:
+            drawn = draw_integers(f"{name}.inputs", (count, *layout.inputs), 16) % layout.ids
+            tensors.append(BlobTensor(f"{name}.inputs", 12, drawn.astype("<i2")))
+        else:
+            tensors.append(draw_tensor(f"{name}.inputs", (count, *layout.inputs), input_bits))
         if layout.rows is not None:
             tensors.append(draw_tensor(f"{name}.targets", (count, *layout.rows), 13))
         else:
@@ -81,7 +85,7 @@ def saturate_weights(weights: bytes) -> bytes:
 SETTLED = (
     "attention positional classes", "attention rows", "attention saturated", "attention one token",
     "attention many tokens", "softmax classes", "softmax keys rows", "softmax saturated", "softmax block and a bit",
-    "rescaled cosh keys", "sequence softmax", "exponential",
+    "rescaled cosh keys", "sequence softmax", "exponential", "cycle rank",
 )  # fmt: skip
 
 # Sizes that fill vectors and that do not; one token, many; every kind of placement, targets and keys; inputs and
@@ -148,6 +152,20 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     ),
     "sequence sinh one token": lambda: make_problem(
         "sequence_regression", (1, 1, 3, 0), shard=1, rates=((1, 9),)
+    ),
+    "cycle rank": lambda: make_problem(
+        "cycle_rank", (5, 4, 3, 3), shard=20, rates=((1, 5), (1, 6), (3, 7)), steps=3
+    ),
+    "cycle rank saturated": lambda: make_problem(
+        "cycle_rank",
+        (2, 9, 3, 8),
+        shard=70,
+        rates=((4095, 8), (4095, 8), (4095, 8)),
+        train=80,
+        weights="saturated",
+    ),
+    "cycle rank one": lambda: make_problem(
+        "cycle_rank", (1, 1, 4096, 1), shard=7, rates=((1, 4), (1, 4), (1, 48))
     ),
     "exponential": lambda: make_problem(
         "exponential_regression", (5, 37), shard=20, rates=((1, 9),), steps=3

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tests.training.problems import PROBLEMS, SEED, SETTLED, Problem, make_problem, saturate_weights
 from tests.vectors.build_exact import build_updates
 from training import paths
+from training.blob import decode_blob, encode_blob
 from training.engine import Engine
+from training.errors import BadInput, BlobRefused
 from training.exact.grids import MASTER, make_product_weights
 from training.exact.trace import Trace
 from training.objectives import heartbeat
@@ -122,6 +124,43 @@ def test_fused_exponentials_are_portable_in_any_shape(d: int, m: int, shard: int
     compare_paths(make_problem("exponential_regression", (d, m), shard=shard, rates=((1, 9),)))
 
 
+@settings(max_examples=15)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(1, 8), st.integers(1, 70))
+def test_fused_cells_are_portable_in_any_shape(n1: int, n2: int, n3: int, rank: int, shard: int) -> None:
+    problem = make_problem(
+        "cycle_rank", (n1, n2, n3, rank), shard=shard, rates=((1, 9), (1, 8), (3, 9)), train=shard
+    )
+    compare_paths(problem)
+
+
+def test_rows_of_ids_get_noise_at_every_step() -> None:
+    """All samples are one cell: without noise one of them would do for all."""
+    problem = make_problem("cycle_rank", (1, 1, 1, 2), shard=9, rates=((1, 9),) * 3)
+    spec = get_objective(problem.task.objective, problem.task.params)
+    split = parse_dataset(problem.blob, spec.layout).train
+    batch = spec.make_batch(split, np.arange(9))
+    noisy = paths._add_noise(batch, 7)
+    assert len({tuple(row.flatten().tolist()) for row in noisy.inputs}) == 9
+    assert noisy.ids is batch.ids
+
+
+@pytest.mark.parametrize("wrong", [-1, 5])
+def test_id_out_of_range_is_refused(wrong: int) -> None:
+    problem = make_problem("cycle_rank", (5, 4, 3, 3), shard=9, rates=((1, 9),) * 3)
+    spec = get_objective(problem.task.objective, problem.task.params)
+    tensors = [*decode_blob(problem.blob)]
+    values = tensors[0].values.copy()
+    values[2, 0] = wrong
+    tensors[0] = replace(tensors[0], values=values)
+    with pytest.raises(
+        BlobRefused, match=rf"train.inputs.values: ids 0 to 4 expected in column 0, got .*{wrong}"
+    ):
+        parse_dataset(encode_blob(tensors), spec.layout)
+    ids = np.array([[0, 0, wrong]])
+    with pytest.raises(BadInput, match="inputs: ids 0 to 2 expected in column 2"):
+        problem.make_engine().predict(problem.task, problem.weights, ids)
+
+
 def test_keys_get_noise_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Were keys without noise, products with columns of zeros would leave a trace that the job's owner knows."""
     problem = PROBLEMS["softmax keys rows"]()
@@ -180,6 +219,7 @@ def test_heartbeat_teacher_solves_the_problem() -> None:
         ("sequence_regression", (8, 12, 2, 200), ((1, 11),)),
         ("sequence_regression", (8, 12, 3, 20), ((1, 12),)),
         ("exponential_regression", (16, 64), ((1, 16),)),
+        ("cycle_rank", (6, 5, 4, 3), ((1, 8), (1, 8), (1, 8))),
     ],
 )
 def test_exact_steps_are_those_of_autograd(
@@ -194,7 +234,7 @@ def test_exact_steps_are_those_of_autograd(
         batch = replace(batch, targets=torch.round(batch.targets / 8))
     start = torch.from_numpy(np.frombuffer(problem.weights, "<i8").copy()).double()
     exact, native = start, [tensor * 2.0**-MASTER.f for tensor in split_weights(spec, start)]
-    unit = Batch(batch.inputs / 4096, batch.targets / 4096, batch.keys / 4096)
+    unit = Batch(batch.inputs / 4096, batch.targets / 4096, batch.keys / 4096, batch.ids)
     for _ in range(4):
         products = [make_product_weights(tensor) for tensor in split_weights(spec, exact)]
         gradients = spec.compute_gradients(products, batch, Trace())
@@ -223,7 +263,7 @@ def test_exact_loss_is_the_loss(name: str) -> None:
     split = parse_dataset(problem.blob, spec.layout).train
     batch = spec.make_batch(split, np.arange(split.count))
     weights = torch.from_numpy(np.frombuffer(problem.weights, "<i8").copy()).double() * 2.0**-24
-    unit = Batch(batch.inputs / 4096, batch.targets / 4096, batch.keys / 4096)
+    unit = Batch(batch.inputs / 4096, batch.targets / 4096, batch.keys / 4096, batch.ids)
     native = spec.native_loss(split_weights(spec, weights), unit).item()
     total, count = problem.make_engine().evaluate(problem.task, problem.weights, "train")
     assert count == split.count

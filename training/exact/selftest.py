@@ -30,8 +30,9 @@ ATTENTION_DIGEST = "80df7e3e77129503"
 SOFTMAX_DIGEST = "c29e0a8ef30510ba"
 SEQUENCE_DIGEST = "c225ebf2abbddc36"
 EXPONENTIAL_DIGEST = "3adc9a3e154c65bb"
+CYCLE_DIGEST = "0e7409c57bbd87b7"
 UPDATE_DIGEST = "1e6e618f489ac023"
-PREDICTIONS_DIGEST = "06e94563fa21b970"
+PREDICTIONS_DIGEST = "65bdd20bd7253225"
 EXP_DIGEST = "96c35e8253e650ed"
 
 
@@ -43,6 +44,7 @@ def check_machine(path: Path = "fused") -> None:
     _require(f"softmax_regression ticket ({path})", run_softmax(path), SOFTMAX_DIGEST)
     _require(f"sequence_regression ticket ({path})", run_sequence(path), SEQUENCE_DIGEST)
     _require(f"exponential_regression ticket ({path})", run_exponential(path), EXPONENTIAL_DIGEST)
+    _require(f"cycle_rank ticket ({path})", run_cycle(path), CYCLE_DIGEST)
     _require(f"settlement with an update ({path})", run_update(path), UPDATE_DIGEST)
     _require(f"predictions ({path})", run_predictions(path), PREDICTIONS_DIGEST)
 
@@ -243,17 +245,24 @@ def run_exponential(path: Path) -> str:
     return _run_task(*_make_problem("exponential_regression", (9, 7), blob, ((3, 9),), path))
 
 
+def run_cycle(path: Path) -> str:
+    """Cells of a tensor with three sizes, some of them the same, matrices of 3 x 3."""
+    return _run_task(*_make_cycle(path))
+
+
 def run_predictions(path: Path) -> str:
     """Classes of a few samples, by each kernel that gives outputs."""
     attention, task, weights = _make_attention(path)
     softmax, keyed, more = _make_softmax(path)
     sequence, rows, most = _make_sequence(path)
+    cycle, cells, factors = _make_cycle(path)
     values = make_uniform(open_stream(SEED, "predictions"), 16 * 15, 16)
     values = np.clip(values, -DATA.limit, DATA.limit)
     classes = [
         attention.predict(task, weights, values.reshape(16, 3, 5)),
         softmax.predict(keyed, more, values[: 16 * 9].reshape(16, 9)),
         sequence.predict(rows, most, values.reshape(16, 3, 5)),
+        cycle.predict(cells, factors, values[: 16 * 3].reshape(16, 3) % 4),
     ]
     return hashlib.sha256(np.concatenate(classes).astype("u1").tobytes()).hexdigest()[:16]
 
@@ -310,6 +319,11 @@ def _make_sequence(path: Path) -> Problem:
     return _make_problem("sequence_regression", (3, 5, 2, 300), blob, ((3, 7),), path)
 
 
+def _make_cycle(path: Path) -> Problem:
+    blob = _make_blob((3,), 1, rows=True, ids=(6, 5, 4))
+    return _make_problem("cycle_rank", (6, 5, 4, 3), blob, ((3, 6), (3, 6), (3, 6)), path)
+
+
 def _make_problem(
     objective: str,
     params: tuple[int, ...],
@@ -333,14 +347,22 @@ def _run_task(engine: Engine, task: Task, weights: bytes) -> str:
     return _summarise(run, settled.weights, repr(settled.losses).encode())
 
 
-def _make_blob(inputs: tuple[int, ...], outputs: int, *, rows: bool = False, keys: bool = False) -> bytes:
-    """Targets are classes, or `rows` of values."""
+def _make_blob(
+    inputs: tuple[int, ...],
+    outputs: int,
+    *,
+    rows: bool = False,
+    keys: bool = False,
+    ids: tuple[int, ...] = (),
+) -> bytes:
+    """Targets are classes, or `rows` of values; inputs are values, or `ids` below these."""
     tensors = []
     for name in NAMES:
         stream = open_stream(SEED, name)
         if name.endswith("inputs"):
             values = make_uniform(stream, 16 * int(np.prod(inputs)), 16).reshape(16, *inputs)
-            tensors.append(BlobTensor(name, 12, np.clip(values, -32767, 32767).astype("<i2")))
+            values = values % ids if ids else np.clip(values, -32767, 32767)
+            tensors.append(BlobTensor(name, 12, values.astype("<i2")))
         elif rows:
             values = make_uniform(stream, 16 * outputs, 14).reshape(16, outputs)
             tensors.append(BlobTensor(name, 12, values.astype("<i2")))

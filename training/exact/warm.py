@@ -7,6 +7,7 @@ from training.exact.fused.cache import choose_cache_folder, mark_compiled
 from training.exact.selftest import (
     check_primitives,
     run_attention,
+    run_cycle,
     run_exponential,
     run_heartbeat,
     run_predictions,
@@ -19,6 +20,7 @@ KERNELS: tuple[tuple[str, Callable[[], object]], ...] = (
     ("softmax_regression", lambda: run_softmax("fused")),
     ("exponential_regression", lambda: run_exponential("fused")),
     ("sequence_regression", lambda: run_sequence("fused")),
+    ("cycle_rank", lambda: run_cycle("fused")),
     ("primitives", lambda: check_primitives("fused")),
     ("predictions", lambda: run_predictions("fused")),
     ("heartbeat", lambda: run_heartbeat("fused")),

@@ -39,11 +39,15 @@ ROW_WORK = 2048  # a row of scores: loops that start, a maximum and a sum
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Samples in data units as float64: inputs after expansion, targets that broadcast to the outputs, keys."""
+    """Samples in data units as float64: inputs after expansion, targets that broadcast to the outputs, keys.
+
+    Where inputs are ids, `ids` [N, *] has them (int64), and `inputs` zeros for the entries of weights that they read.
+    """
 
     inputs: Tensor
     targets: Tensor
     keys: Tensor
+    ids: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

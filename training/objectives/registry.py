@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from training.errors import TaskRefused
 from training.objectives.attention_regression import AttentionRegression
 from training.objectives.base import Objective
+from training.objectives.cycle_rank import CycleRank
 from training.objectives.exponential_regression import ExponentialRegression
 from training.objectives.sequence_regression import SequenceRegression
 from training.objectives.softmax_regression import SoftmaxRegression
@@ -14,6 +15,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     SoftmaxRegression.name: SoftmaxRegression,
     SequenceRegression.name: SequenceRegression,
     ExponentialRegression.name: ExponentialRegression,
+    CycleRank.name: CycleRank,
 }
 
 
