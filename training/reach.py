@@ -1,0 +1,253 @@
+"""Which loss a job can reach: its model trained on its training split, alone, and what comes of it on the judging split.
+
+What is judged is exact, as a chain would judge it: weights rounded to their units, losses as integers. The way there is
+free arithmetic. As training goes on, the judging loss may rise again: a chain keeps no such step, so the lowest on the
+way is what a job can hope for, and the solution only shows where training alone would end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from training.engine import Engine, Score
+from training.exact.grids import MASTER, MASTER_TO_PRODUCT_BITS
+from training.exact.late import torch
+from training.jobs import PreparedJob, make_task
+from training.local import DEFAULTS
+from training.objectives.base import Integers
+from training.solvers.auto import Choice, Method, choose_solver, run_solver
+from training.solvers.box import Boxed
+from training.solvers.outcome import Limits, Outcome, Stage
+from training.solvers.sampled import run_newton as run_sampled_newton
+from training.solvers.starts import Trial, draw_starts, find_best, run_starts
+from training.whole import LARGEST_WEIGHT, Precision, WholeLoss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SolverName = Literal["auto", "newton", "steihaug", "sampled"]
+STEPS = 500
+TOLERANCES: dict[Precision, float] = {"float64": 1e-10, "float32": 1e-5}  # of the gradient's norm at the start
+LATE = 0.9  # of the time: a step under way is cut short, so that there is some left to take it
+SAMPLED_PASSES = 20_000  # of the miners' solver, which has no end of its own
+SAMPLED_PATIENCE = 200  # passes without a step
+SAMPLED_REASON = "asked for: damped Gauss-Newton on batches, as miners train their updates"
+FORCED_REASON = "asked for"
+MARGIN = 0.1  # of the way back from the lowest loss to the start's
+AT_LIMIT = MASTER.limit - (1 << MASTER_TO_PRODUCT_BITS)  # a step of those that products read
+
+Used = Callable[[], float]  # which part of the time is over
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to solve. `seed` draws starts beside the job's own, and the batches of the sampled solver."""
+
+    solver: SolverName = "auto"
+    precision: Precision = "float64"
+    starts: int = 1
+    seed: int = 1
+    steps: int = STEPS
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Weights that a solver came to, as the chain would have them: little-endian int64, each within its range."""
+
+    start: int
+    steps: int
+    training_loss: float
+    weights: bytes
+    score: Score  # on the whole judging split, exact
+
+    @property
+    def loss(self) -> float:
+        """In units of target_loss: the mean over the judging split."""
+        return self.score.total * 2.0**-40 / self.score.count
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What became of it. `gradient` is the norm at the end of the best start, as a share of that where it began."""
+
+    choice: Choice | None  # None: the sampled solver
+    reason: str
+    outcome: Outcome
+    gradient: float
+    at_limit: int  # weights of the solution at an end of their range
+    initial: Judged  # the job's own initial weights
+    solution: Judged  # of the start whose training loss ended lowest
+    lowest: Judged  # of the judging loss, of all that was passed
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was learnt that a target could be taken from."""
+        return self.outcome in (Outcome.COLLAPSED, Outcome.STATIONARY_START) or self.lowest == self.initial
+
+    def suggest_target(self) -> float | None:
+        """The lowest judging loss, and MARGIN of the way back to the start's; None where nothing was learnt."""
+        if self.is_empty:
+            return None
+        return self.lowest.loss + MARGIN * (self.initial.loss - self.lowest.loss)
+
+
+class OutOfTime(Exception):
+    """Raised within a step that would not end in time."""
+
+
+def solve(
+    prepared: PreparedJob,
+    engine: Engine,
+    settings: Settings,
+    used: Used,
+    report: Callable[[Judged], None] = lambda judged: None,
+) -> Reached:
+    """Train a job's model to an optimum, or as far as steps and time allow; `report` gets every point on the way.
+
+    The loss and the gradient at the start are computed whatever the time. Raises ValueError for a solver that the job
+    has too many parameters for.
+    """
+    return _Search(prepared, engine, settings, used, report).run()
+
+
+class _Search:
+    def __init__(
+        self,
+        prepared: PreparedJob,
+        engine: Engine,
+        settings: Settings,
+        used: Used,
+        report: Callable[[Judged], None],
+    ) -> None:
+        self._engine, self._task, self._settings, self._used = engine, make_task(prepared.spec), settings, used
+        self._report = report
+        self._has_begun = False
+        self._share = 1.0  # of the time, at which the start under way must have ended
+        objective, data = engine.get_dataset(self._task)
+        self._loss = WholeLoss(objective, data.train, settings.precision, self._check)
+        self._boxed = Boxed(self._loss, LARGEST_WEIGHT)
+        self._rng = np.random.default_rng(settings.seed)
+        self._start = _read_master(np.frombuffer(prepared.facts.weights, "<i8"))
+        self._limits = Limits(TOLERANCES[settings.precision], settings.steps)
+        self._choice, self._reason = self._choose()
+
+    def run(self) -> Reached:
+        """Follow every start to its end."""
+        ends: dict[int, Trial] = {}
+        norms: dict[int, float] = {}
+        passed: list[Judged] = []  # the first, and the lowest so far
+        with suppress(OutOfTime):  # between two starts
+            for trial in run_starts(self._loss, self._draw_starts(), self._run_start):
+                judged = self._judge(trial)
+                ends[trial.start] = trial
+                norms.setdefault(trial.start, trial.stage.gradient_norm)
+                passed = [*(passed or [judged])[:1], min([*passed[1:], judged], key=lambda point: point.loss)]
+                self._report(judged)
+        best = find_best(ends.values())
+        if best is None or best.stage.outcome is None:
+            raise ValueError("start: a point where the loss is a number expected, it is none at the initial weights")
+        share = best.stage.gradient_norm / (norms[best.start] or 1.0)
+        at_limit = int((np.abs(_to_master(best.stage.x)) >= AT_LIMIT).sum())
+        return Reached(
+            self._choice, self._reason, best.stage.outcome, share, at_limit, passed[0], self._judge(best), passed[1]
+        )  # fmt: skip
+
+    def _choose(self) -> tuple[Choice | None, str]:
+        wanted = self._settings.solver
+        if wanted == "sampled":
+            return None, SAMPLED_REASON
+        choice = choose_solver(self._loss.size) if wanted == "auto" else Choice(Method(wanted), FORCED_REASON)
+        return choice, choice.reason
+
+    def _draw_starts(self) -> Iterator[Tensor]:
+        """The job's initial weights, then others of their size. Each may take its share of the time."""
+        count = self._settings.starts
+        scale = float(self._start.square().mean().sqrt())
+        others = draw_starts(self._loss.size, count - 1, scale, self._rng)
+        for number, start in enumerate(chain([self._start], others), 1):
+            self._share = number / count
+            yield start
+
+    def _run_start(self, start: Tensor) -> Iterator[Stage]:
+        """The stages of a start, with x in weights; the last has an outcome."""
+        last: Stage | None = None
+        try:
+            for stage in self._run_solver(start):
+                late = stage.outcome is None and self._is_late()
+                last = replace(stage, outcome=Outcome.TIME) if late else stage
+                self._has_begun = True
+                yield last
+                if late:
+                    return
+        except OutOfTime:
+            assert last is not None
+            yield replace(last, outcome=Outcome.TIME)
+
+    def _run_solver(self, start: Tensor) -> Iterator[Stage]:
+        if self._choice is None:
+            yield from self._run_sampled(start)
+            return
+        method, boxed = self._choice.method, self._boxed
+        for stage in run_solver(method, boxed, boxed.enter(start), self._limits, self._is_late):
+            yield replace(stage, x=boxed.leave(stage.x))
+
+    def _run_sampled(self, start: Tensor) -> Iterator[Stage]:
+        """The miners' solver until its passes bring no more steps."""
+        settings = replace(DEFAULTS["newton"], steps=SAMPLED_PASSES)
+        stage, passed, seen = self._look(0, start), 0, None
+        enough = self._limits.tolerance * stage.gradient_norm
+        yield stage
+        weights_0 = start.to(self._loss.precision)
+        for weights in run_sampled_newton(self._loss.problem, weights_0, settings, self._rng):
+            self._check()
+            has_moved, seen = seen is not None and weights is not seen, weights
+            passed = 0 if has_moved else passed + 1
+            if has_moved:
+                stage = self._look(stage.steps + 1, weights.to(torch.float64))
+            outcome = self._judge_sampled(stage, start, enough, passed)
+            if outcome or not passed:
+                yield replace(stage, outcome=outcome)
+            if outcome:
+                return
+        yield replace(stage, outcome=Outcome.BUDGET)
+
+    def _judge_sampled(self, stage: Stage, start: Tensor, enough: float, passed: int) -> Outcome | None:
+        if passed == SAMPLED_PATIENCE:
+            return Outcome.STALLED if stage.steps else Outcome.STATIONARY_START
+        if passed:
+            return None
+        if self._loss.has_collapsed(start, stage.x):
+            return Outcome.COLLAPSED
+        if stage.gradient_norm <= enough:
+            return Outcome.CONVERGED
+        return Outcome.BUDGET if stage.steps >= self._limits.steps else None
+
+    def _look(self, steps: int, x: Tensor) -> Stage:
+        return Stage(steps, x, self._loss.measure(x), float(self._loss.differentiate(x).norm()))
+
+    def _judge(self, trial: Trial) -> Judged:
+        weights = _to_master(trial.stage.x).astype("<i8").tobytes()
+        score = self._engine.score_judging(self._task, weights)
+        return Judged(trial.start, trial.stage.steps, trial.stage.loss, weights, score)
+
+    def _is_late(self) -> bool:
+        return self._used() >= LATE * self._share
+
+    def _check(self) -> None:
+        if self._has_begun and self._used() >= self._share:
+            raise OutOfTime
+
+
+def _read_master(units: Integers) -> Tensor:
+    return torch.from_numpy(np.ldexp(units.astype(np.float64), -MASTER.f))
+
+
+def _to_master(x: Tensor) -> Integers:
+    units = np.rint(np.ldexp(x.numpy(), MASTER.f))
+    return np.clip(units, -MASTER.limit, MASTER.limit).astype(np.int64)
