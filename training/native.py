@@ -92,7 +92,9 @@ class NativeBatch:
 
     def compute_loss(self, weights: Tensor) -> Tensor:
         """The loss as a tensor that can be differentiated, more than once."""
-        return self._objective.native_loss(split_weights(self._objective, weights), self.samples) / self._whole
+        return (
+            self._objective.native_loss(split_weights(self._objective, weights), self.samples) / self._whole
+        )
 
 
 class NativeLinear:

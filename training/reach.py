@@ -1,12 +1,14 @@
-"""Which loss a job can reach: its model trained on its training split, alone, and what comes of it on the judging split.
+"""Which loss a job can reach: its model trained here, on its training split, and what comes of it on the judging split.
 
 What is judged is exact, as a chain would judge it: weights rounded to their units, losses as integers. The way there is
-free arithmetic. As training goes on, the judging loss may rise again: a chain keeps no such step, so the lowest on the
-way is what a job can hope for, and the solution only shows where training alone would end.
+free arithmetic. As training goes on, the judging loss may rise again: a chain keeps no such step, and looks for the
+best part of each, so the lowest on the way, between steps too, is what a job can hope for, and the solution only shows
+where training alone would end.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from training.engine import Engine, Score
+from training.engine import Engine
 from training.exact.grids import MASTER, MASTER_TO_PRODUCT_BITS
 from training.exact.late import torch
 from training.jobs import PreparedJob, make_task
@@ -33,12 +35,16 @@ if TYPE_CHECKING:
 
 SolverName = Literal["auto", "newton", "steihaug", "sampled"]
 STEPS = 500
-TOLERANCES: dict[Precision, float] = {"float64": 1e-10, "float32": 1e-5}  # of the gradient's norm at the start
+TOLERANCES: dict[Precision, float] = {
+    "float64": 1e-10,
+    "float32": 1e-5,
+}  # of the gradient's norm at the start
 LATE = 0.9  # of the time: a step under way is cut short, so that there is some left to take it
 SAMPLED_PASSES = 20_000  # of the miners' solver, which has no end of its own
 SAMPLED_PATIENCE = 200  # passes without a step
 SAMPLED_REASON = "asked for: damped Gauss-Newton on batches, as miners train their updates"
 FORCED_REASON = "asked for"
+PARTS = (0.25, 0.5, 0.75)  # of a step, that are judged as well
 MARGIN = 0.1  # of the way back from the lowest loss to the start's
 AT_LIMIT = MASTER.limit - (1 << MASTER_TO_PRODUCT_BITS)  # a step of those that products read
 
@@ -61,15 +67,16 @@ class Judged:
     """Weights that a solver came to, as the chain would have them: little-endian int64, each within its range."""
 
     start: int
-    steps: int
+    steps: float  # 3.5: half way from the third to the fourth
     training_loss: float
     weights: bytes
-    score: Score  # on the whole judging split, exact
+    total: int  # of the exact losses of the judging split, units of 2^-40
+    count: int
 
     @property
     def loss(self) -> float:
         """In units of target_loss: the mean over the judging split."""
-        return self.score.total * 2.0**-40 / self.score.count
+        return self.total * 2.0**-40 / self.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,10 @@ class Reached:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was learnt that a target could be taken from."""
-        return self.outcome in (Outcome.COLLAPSED, Outcome.STATIONARY_START) or self.lowest == self.initial
+        return (
+            self.outcome in (Outcome.COLLAPSED, Outcome.STATIONARY_START)
+            or self.lowest.total >= self.initial.total
+        )
 
     def suggest_target(self) -> float | None:
         """The lowest judging loss, and MARGIN of the way back to the start's; None where nothing was learnt."""
@@ -125,8 +135,8 @@ class _Search:
         used: Used,
         report: Callable[[Judged], None],
     ) -> None:
-        self._engine, self._task, self._settings, self._used = engine, make_task(prepared.spec), settings, used
-        self._report = report
+        self._engine, self._task = engine, make_task(prepared.spec)
+        self._settings, self._used, self._report = settings, used, report
         self._has_begun = False
         self._share = 1.0  # of the time, at which the start under way must have ended
         objective, data = engine.get_dataset(self._task)
@@ -144,19 +154,29 @@ class _Search:
         passed: list[Judged] = []  # the first, and the lowest so far
         with suppress(OutOfTime):  # between two starts
             for trial in run_starts(self._loss, self._draw_starts(), self._run_start):
-                judged = self._judge(trial)
+                judged = self._judge(trial.start, trial.stage.steps, trial.stage.x, trial.stage.loss)
+                points = [*passed[1:], judged, *self._look_back(ends.get(trial.start), trial)]
+                passed = [*(passed or [judged])[:1], min(points, key=lambda point: point.total)]
                 ends[trial.start] = trial
                 norms.setdefault(trial.start, trial.stage.gradient_norm)
-                passed = [*(passed or [judged])[:1], min([*passed[1:], judged], key=lambda point: point.loss)]
                 self._report(judged)
         best = find_best(ends.values())
         if best is None or best.stage.outcome is None:
-            raise ValueError("start: a point where the loss is a number expected, it is none at the initial weights")
-        share = best.stage.gradient_norm / (norms[best.start] or 1.0)
-        at_limit = int((np.abs(_to_master(best.stage.x)) >= AT_LIMIT).sum())
+            raise ValueError(
+                "start: a point where the loss is a number expected, it is none at the initial weights"
+            )
+        self._has_begun = False  # what is left to do is done whatever the time
+        stage, (initial, lowest) = best.stage, passed
         return Reached(
-            self._choice, self._reason, best.stage.outcome, share, at_limit, passed[0], self._judge(best), passed[1]
-        )  # fmt: skip
+            choice=self._choice,
+            reason=self._reason,
+            outcome=best.stage.outcome,
+            gradient=stage.gradient_norm / (norms[best.start] or 1.0),
+            at_limit=int((np.abs(_to_master(stage.x)) >= AT_LIMIT).sum()),
+            initial=initial,
+            solution=self._judge(best.start, stage.steps, stage.x, stage.loss),
+            lowest=replace(lowest, training_loss=self._measure(lowest.weights)),
+        )
 
     def _choose(self) -> tuple[Choice | None, str]:
         wanted = self._settings.solver
@@ -231,10 +251,21 @@ class _Search:
     def _look(self, steps: int, x: Tensor) -> Stage:
         return Stage(steps, x, self._loss.measure(x), float(self._loss.differentiate(x).norm()))
 
-    def _judge(self, trial: Trial) -> Judged:
-        weights = _to_master(trial.stage.x).astype("<i8").tobytes()
-        score = self._engine.score_judging(self._task, weights)
-        return Judged(trial.start, trial.stage.steps, trial.stage.loss, weights, score)
+    def _look_back(self, before: Trial | None, trial: Trial) -> Iterator[Judged]:
+        """Points of a step, before its end; their training loss is not measured."""
+        if before is None or before.stage.steps == trial.stage.steps:
+            return
+        for part in PARTS:
+            x = torch.lerp(before.stage.x, trial.stage.x, part)
+            yield self._judge(trial.start, trial.stage.steps - 1 + part, x, math.nan)
+
+    def _judge(self, start: int, steps: float, x: Tensor, training_loss: float) -> Judged:
+        weights = _to_master(x).astype("<i8").tobytes()
+        total, count = self._engine.evaluate(self._task, weights, "judge")
+        return Judged(start, steps, training_loss, weights, total, count)
+
+    def _measure(self, weights: bytes) -> float:
+        return self._loss.measure(_read_master(np.frombuffer(weights, "<i8")))
 
     def _is_late(self) -> bool:
         return self._used() >= LATE * self._share
@@ -250,4 +281,5 @@ def _read_master(units: Integers) -> Tensor:
 
 def _to_master(x: Tensor) -> Integers:
     units = np.rint(np.ldexp(x.numpy(), MASTER.f))
-    return np.clip(units, -MASTER.limit, MASTER.limit).astype(np.int64)
+    clipped: Integers = np.clip(units, -MASTER.limit, MASTER.limit).astype(np.int64)
+    return clipped

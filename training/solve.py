@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -20,9 +20,10 @@ from training.continuation import Start
 from training.engine import Engine, Task
 from training.errors import CheckpointRefused, TrainingError
 from training.exact.fused.cache import is_compiled
+from training.exact.late import torch
 from training.holdout import HoldoutScore, score_holdout
 from training.jobfile import LOSS_BITS, JobFile, load_job_file
-from training.jobs import PreparedJob, prepare
+from training.jobs import JobFileError, PreparedJob, make_task, prepare
 from training.pitfalls import list_pitfalls
 from training.reach import STEPS, TOLERANCES, Judged, Reached, Settings, SolverName, solve
 from training.scaling import SIDECAR_LIMIT
@@ -45,6 +46,7 @@ class Told:
     bound_s: int
     seconds: float
     reached: Reached
+    engine: Engine
     path: Literal["fused", "portable"]
 
 
@@ -79,11 +81,15 @@ def run(options: argparse.Namespace) -> int:
     _check_size(prepared, settings)
     path: Literal["fused", "portable"] = "fused" if is_compiled() else "portable"
     engine = Engine(lambda cid: prepared.blob, path)
+    engine.score_judging(
+        make_task(prepared.spec), prepared.facts.weights
+    )  # loads kernels, which is not searching
+    torch.get_num_threads()  # imports it, which is no searching either
     begin = time.monotonic()
     reached = solve(
         prepared, engine, settings, lambda: (time.monotonic() - begin) / options.seconds, report_point
     )
-    told = Told(prepared, settings, options.seconds, time.monotonic() - begin, reached, path)
+    told = Told(prepared, settings, options.seconds, time.monotonic() - begin, reached, engine, path)
     print_line(describe(told))
     return 0
 
@@ -92,16 +98,16 @@ def load_job(job_file: JobFile, checkpoint: Path | None) -> PreparedJob:
     """Prepare a job as its submission would be, with a checkpoint's weights in the place of its initial or parent's."""
     if checkpoint is None:
         return prepare(job_file, SIDECAR_LIMIT)
-    task = Task(job_file.objective, job_file.spec_params, b"", 0, b"", 0, 0, (), 0)  # a model, and nothing to do
+    task = Task(
+        job_file.objective, job_file.spec_params, b"", 0, b"", 0, 0, (), 0
+    )  # a model, and nothing to do
     with checkpoint.open("rb") as file:
         data = file.read(get_checkpoint_limit(task) + 1)
     try:
         weights = read_checkpoint(task, data)
     except CheckpointRefused as error:
-        raise CheckpointRefused("file", f"{checkpoint}: {error}") from None
-    return prepare(
-        job_file, SIDECAR_LIMIT, Start(JOB_ID, job_file.objective, job_file.spec_params, weights)
-    )
+        raise JobFileError(f"{checkpoint}: {error}") from None
+    return prepare(job_file, SIDECAR_LIMIT, Start(JOB_ID, job_file.objective, job_file.spec_params, weights))
 
 
 def _check_size(prepared: PreparedJob, settings: Settings) -> None:
@@ -165,14 +171,14 @@ def describe(told: Told) -> Json:
 
 
 def describe_point(told: Told, judged: Judged) -> Json:
-    right, count = judged.score.right, judged.score.count
+    score = told.engine.score_judging(make_task(told.prepared.spec), judged.weights)
     held = _score_holdout(told, judged)
     return {
         "start": judged.start + 1,
         "step": judged.steps,
         "training_loss": judged.training_loss,
         "loss": judged.loss,
-        "accuracy": None if right is None else right / count,
+        "accuracy": None if score.right is None else score.right / score.count,
         "holdout_loss": held and held.mean_loss,
         "holdout_accuracy": held and held.accuracy,
     }

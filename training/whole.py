@@ -5,8 +5,8 @@ Hessian by differentiating that once more, and the Hessian from as many products
 (is_grads_batched) took as long, or longer where their intermediate values leave the cache. Any objective will do; the
 formulas of training/derivatives are faster, and each is for one problem.
 
-Points are float64 whatever the precision that the loss is computed in: what a solver does with them is cheap. Weights have
-any size here; those of a job end at LARGEST_WEIGHT (training/solvers/box.py).
+Points are float64 whatever the precision that the loss is computed in: what a solver does with them is cheap. Weights
+have any size here; those of a job end at LARGEST_WEIGHT (training/solvers/box.py).
 """
 
 from __future__ import annotations
@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 
 Precision = Literal["float64", "float32"]
 LARGEST_WEIGHT = MASTER.limit * 2.0**-MASTER.f
-BLOCK_ENTRIES = 1 << 20  # of what a pass keeps of the samples it is over, some ten times; 8 MiB each in float64
-COLLAPSED = 1 / 32  # of the largest |function of a score| at the start: scores end at 4, and exp(-4) is 1 / 55
+BLOCK_ENTRIES = (
+    1 << 20
+)  # of what a pass keeps of the samples it is over, some ten times; 8 MiB each in float64
+COLLAPSED = (
+    1 / 32
+)  # of the largest |function of a score| at the start: scores end at 4, and exp(-4) is 1 / 55
 
 
 @runtime_checkable
