@@ -26,7 +26,7 @@ from training.objectives.base import Integers
 from training.solvers.auto import Choice, Method, choose_solver, run_solver
 from training.solvers.box import Boxed
 from training.solvers.outcome import Limits, Outcome, Stage
-from training.solvers.sampled import run_newton as run_sampled_newton
+from training.solvers.staged import Staged
 from training.solvers.starts import Trial, draw_starts, find_best, run_starts
 from training.whole import LARGEST_WEIGHT, Precision, WholeLoss
 
@@ -41,7 +41,6 @@ TOLERANCES: dict[Precision, float] = {
 }  # of the gradient's norm at the start
 LATE = 0.9  # of the time: a step under way is cut short, so that there is some left to take it
 SAMPLED_PASSES = 20_000  # of the miners' solver, which has no end of its own
-SAMPLED_PATIENCE = 200  # passes without a step
 SAMPLED_REASON = "asked for: damped Gauss-Newton on batches, as miners train their updates"
 FORCED_REASON = "asked for"
 PARTS = (0.25, 0.5, 0.75)  # of a step, that are judged as well
@@ -142,6 +141,9 @@ class _Search:
         objective, data = engine.get_dataset(self._task)
         self._loss = WholeLoss(objective, data.train, settings.precision, self._check)
         self._boxed = Boxed(self._loss, LARGEST_WEIGHT)
+        self._staged = Staged(
+            self._loss.problem, self._loss, self._loss.precision, LARGEST_WEIGHT, self._check
+        )
         self._rng = np.random.default_rng(settings.seed)
         self._start = _read_master(np.frombuffer(prepared.facts.weights, "<i8"))
         self._limits = Limits(TOLERANCES[settings.precision], settings.steps)
@@ -211,45 +213,12 @@ class _Search:
 
     def _run_solver(self, start: Tensor) -> Iterator[Stage]:
         if self._choice is None:
-            yield from self._run_sampled(start)
+            settings = replace(DEFAULTS["newton"], steps=SAMPLED_PASSES)
+            yield from self._staged.run(start, settings, self._rng, self._limits)
             return
         method, boxed = self._choice.method, self._boxed
         for stage in run_solver(method, boxed, boxed.enter(start), self._limits, self._is_late):
             yield replace(stage, x=boxed.leave(stage.x))
-
-    def _run_sampled(self, start: Tensor) -> Iterator[Stage]:
-        """The miners' solver until its passes bring no more steps."""
-        settings = replace(DEFAULTS["newton"], steps=SAMPLED_PASSES)
-        stage, passed, seen = self._look(0, start), 0, None
-        enough = self._limits.tolerance * stage.gradient_norm
-        yield stage
-        weights_0 = start.to(self._loss.precision)
-        for weights in run_sampled_newton(self._loss.problem, weights_0, settings, self._rng):
-            self._check()
-            has_moved, seen = seen is not None and weights is not seen, weights
-            passed = 0 if has_moved else passed + 1
-            if has_moved:
-                stage = self._look(stage.steps + 1, weights.to(torch.float64))
-            outcome = self._judge_sampled(stage, start, enough, passed)
-            if outcome or not passed:
-                yield replace(stage, outcome=outcome)
-            if outcome:
-                return
-        yield replace(stage, outcome=Outcome.BUDGET)
-
-    def _judge_sampled(self, stage: Stage, start: Tensor, enough: float, passed: int) -> Outcome | None:
-        if passed == SAMPLED_PATIENCE:
-            return Outcome.STALLED if stage.steps else Outcome.STATIONARY_START
-        if passed:
-            return None
-        if self._loss.has_collapsed(start, stage.x):
-            return Outcome.COLLAPSED
-        if stage.gradient_norm <= enough:
-            return Outcome.CONVERGED
-        return Outcome.BUDGET if stage.steps >= self._limits.steps else None
-
-    def _look(self, steps: int, x: Tensor) -> Stage:
-        return Stage(steps, x, self._loss.measure(x), float(self._loss.differentiate(x).norm()))
 
     def _look_back(self, before: Trial | None, trial: Trial) -> Iterator[Judged]:
         """Points of a step, before its end; their training loss is not measured."""

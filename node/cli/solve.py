@@ -232,5 +232,5 @@ def describe_target(answer: Json) -> str:
         return (
             f"{words}, by little: a chain keeps what lowers the judging loss, and may get there all the same"
         )
-    more = "more time, " if answer["outcome"] in ("out of time", "budget") else ""
+    more = "more time, or " if answer["outcome"] in ("out of time", "budget") else ""
     return click.style(words, fg="red") + f": choose a higher one, or {more}other data, features or objective"
