@@ -25,7 +25,7 @@ from training.holdout import HoldoutScore, score_holdout
 from training.jobfile import LOSS_BITS, JobFile, load_job_file
 from training.jobs import JobFileError, PreparedJob, make_task, prepare
 from training.pitfalls import list_pitfalls
-from training.reach import STEPS, TOLERANCES, Judged, Reached, Settings, SolverName, solve
+from training.reach import TOLERANCES, Judged, Reached, Settings, SolverName, solve
 from training.scaling import SIDECAR_LIMIT
 from training.solvers.auto import MOST_DENSE
 from training.solvers.outcome import Outcome
@@ -33,7 +33,7 @@ from training.whole import Precision
 
 Json = dict[str, object]
 BAD_FILE, BAD_USAGE = 3, 2
-SECONDS = (1, 3600)
+MOST_SECONDS = 3600  # that the command line lets one ask for
 JOB_ID = bytes(32)  # of a parent that is not known here: its weights are all that counts
 
 
@@ -194,7 +194,6 @@ def explain_outcome(told: Told) -> str:
     """A sentence, with what to do about it where there is something."""
     reached, settings = told.reached, told.settings
     share = f"the gradient is {reached.gradient:.1g} of that at the start"
-    more = f"; more time may bring a lower one: --seconds {min(SECONDS[1], 4 * told.bound_s)}"
     return {
         Outcome.CONVERGED: f"{share}, below {TOLERANCES[settings.precision]:g}: an optimum of the training loss",
         Outcome.STATIONARY_START: "the initial weights are a stationary point, no step from there lowers the loss: an"
@@ -202,10 +201,22 @@ def explain_outcome(told: Told) -> str:
         Outcome.COLLAPSED: "the loss fell only because all scores ran to where their function is next to nothing,"
         " whatever the targets: nothing was learnt; set or raise weight",
         Outcome.STALLED: f"no step lowers the loss or the gradient any further in {settings.precision}; {share}",
-        Outcome.BUDGET: f"reached the limit of {STEPS} steps, the loss was still falling; {share}",
-        Outcome.TIME: f"the time of {told.bound_s} s was over, the loss was still falling; {share}"
-        + (more if told.bound_s < SECONDS[1] else ""),
+        Outcome.BUDGET: f"reached the limit of {settings.steps} steps; {explain_end(told)}",
+        Outcome.TIME: f"the time of {told.bound_s} s was over; {explain_end(told)}",
     }[reached.outcome]
+
+
+def explain_end(told: Told) -> str:
+    """Whether going on would have been of use, where a search was cut off."""
+    lowest, solution = told.reached.lowest, told.reached.solution
+    if lowest.start == solution.start and lowest.steps <= solution.steps - 1:
+        return (
+            "the training loss was still falling, but the judging loss is lowest at step"
+            f" {lowest.steps:g}: going on would not help"
+        )
+    if told.reached.outcome is Outcome.TIME and told.bound_s < MOST_SECONDS:
+        return f"the loss was still falling: try --seconds {min(MOST_SECONDS, 4 * told.bound_s)}"
+    return "the loss was still falling"
 
 
 if __name__ == "__main__":

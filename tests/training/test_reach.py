@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from training.continuation import Start
 from training.engine import Engine
 from training.jobs import PreparedJob, load_job_file, make_task, prepare
 from training.reach import Judged, Reached, Settings, SolverName, solve
-from training.solve import main
+from training.solve import Told, explain_outcome, main
 from training.solvers.outcome import Outcome
 
 __all__ = ["one_thread"]
@@ -219,6 +220,21 @@ def test_targets_that_contradict_each_other_are_noted(
     path = write(tmp_path, "features = 3\nneurons = 4", inputs=np.ones((60, 3)), targets=np.arange(60) / 60)
     _, lines = tell(capsys, path)
     assert "cannot be interpolated" in lines[-1]["notes"][0]
+
+
+def test_search_cut_off_says_whether_more_time_would_help(tmp_path: Path) -> None:
+    reached, _, prepared = search(write(tmp_path), steps=3)
+    engine = Engine(lambda cid: prepared.blob, "portable")
+
+    def explain(bound_s: int = 60, **changes: Any) -> str:
+        cut = replace(reached, outcome=Outcome.TIME, **changes)
+        return explain_outcome(Told(prepared, Settings(), bound_s, 1.0, cut, engine, "portable"))
+
+    end, rising = reached.solution, replace(reached.solution, steps=1.5)
+    assert explain(lowest=end) == "the time of 60 s was over; the loss was still falling: try --seconds 240"
+    assert explain(1000, lowest=end).endswith("try --seconds 3600")
+    assert explain(3600, lowest=end).endswith("still falling")
+    assert explain(lowest=rising).endswith("lowest at step 1.5: going on would not help")
 
 
 def test_checkpoint_is_where_a_job_with_a_parent_begins(
