@@ -193,14 +193,14 @@ def _score_holdout(told: Told, judged: Judged) -> HoldoutScore | None:
 def explain_outcome(told: Told) -> str:
     """A sentence, with what to do about it where there is something."""
     reached, settings = told.reached, told.settings
-    share = f"the gradient is {reached.gradient:.1g} of that at the start"
     return {
-        Outcome.CONVERGED: f"{share}, below {TOLERANCES[settings.precision]:g}: an optimum of the training loss",
+        Outcome.CONVERGED: f"the gradient fell below {TOLERANCES[settings.precision]:g} of that at the start: an"
+        " optimum of the training loss",
         Outcome.STATIONARY_START: "the initial weights are a stationary point, no step from there lowers the loss: an"
         " optimum or a saddle; try another seed, or --starts 4",
         Outcome.COLLAPSED: "the loss fell only because all scores ran to where their function is next to nothing,"
         " whatever the targets: nothing was learnt; set or raise weight",
-        Outcome.STALLED: f"no step lowers the loss or the gradient any further in {settings.precision}; {share}",
+        Outcome.STALLED: f"no step lowers the loss or the gradient any further in {settings.precision}",
         Outcome.BUDGET: f"reached the limit of {settings.steps} steps; {explain_end(told)}",
         Outcome.TIME: f"the time of {told.bound_s} s was over; {explain_end(told)}",
     }[reached.outcome]

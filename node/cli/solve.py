@@ -184,7 +184,7 @@ def describe_search(answer: Json) -> str:
     )
     return (
         f"{starts if answer['starts'] > 1 else ''}{count_of(answer['steps'], 'step')} in {answer['seconds']:.1f} s"
-        f"{at_limit if answer['at_limit'] else ''}"
+        f"{at_limit if answer['at_limit'] else ''}; gradient {answer['gradient']:.1g} of that at the start"
     )
 
 
