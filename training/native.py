@@ -77,24 +77,27 @@ class NativeBatch:
     """The loss of some of a batch's samples, divided by how many the batch has."""
 
     def __init__(self, objective: Objective, batch: Batch, whole: int) -> None:
-        self._objective, self._batch, self._whole = objective, batch, whole
+        self._objective, self.samples, self._whole = objective, batch, whole
 
     def measure(self, weights: Tensor) -> float:
         with torch.no_grad():
-            return float(self._compute_loss(weights))
+            return float(self.compute_loss(weights))
 
     def differentiate(self, weights: Tensor) -> Tensor:
         point = weights.detach().requires_grad_()
-        return torch.autograd.grad(self._compute_loss(point), point)[0]
+        return torch.autograd.grad(self.compute_loss(point), point)[0]
 
     def linearise(self, weights: Tensor) -> NativeLinear:
         point = weights.detach().requires_grad_()
-        residuals = self._objective.native_residuals(split_weights(self._objective, point), self._batch)
+        residuals = self._objective.native_residuals(split_weights(self._objective, point), self.samples)
         scale: float = self._whole**-0.5
         return NativeLinear(point, residuals.flatten() * scale)
 
-    def _compute_loss(self, weights: Tensor) -> Tensor:
-        return self._objective.native_loss(split_weights(self._objective, weights), self._batch) / self._whole
+    def compute_loss(self, weights: Tensor) -> Tensor:
+        """The loss as a tensor that can be differentiated, more than once."""
+        return (
+            self._objective.native_loss(split_weights(self._objective, weights), self.samples) / self._whole
+        )
 
 
 class NativeLinear:

@@ -13,6 +13,7 @@ from node.cli.proof import proof
 from node.cli.provenance import provenance
 from node.cli.result import result
 from node.cli.slices import slices
+from node.cli.solve import solve
 from node.cli.submit import quote, submit
 from node.cli.suggest import complete_jobs
 from node.cli.wallet import wait_confirmed
@@ -23,10 +24,10 @@ from node.rpc.client import Json
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def job() -> None:
-    """Quote, submit and cancel training jobs, watch them, fetch results."""
+    """Solve, quote, submit and cancel training jobs, watch them, fetch results."""
 
 
-for command in (quote, submit, result, slices, evaluate, provenance, proof):
+for command in (quote, solve, submit, result, slices, evaluate, provenance, proof):
     job.add_command(command)
 
 

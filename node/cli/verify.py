@@ -1,27 +1,21 @@
 """Running the verifier in a process of its own, and showing how far it is."""
 
-import json
-import os
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import click
 
+from node.cli.child import read_lines
 from node.cli.output import count_of, format_duration, print_facts, warn
 from node.cli.progress import shorten_cid
 from node.exits import Exit, UserError
 from node.rpc.client import Json
-from node.testnet.environment import add_kernel_cache
 
 PLAIN_PROGRESS_S = 5.0
-STOP_S = 5.0
 
 Progress = Callable[[int, int], None]  # blocks replayed, blocks in all
 
@@ -54,52 +48,25 @@ def run_verifier(
 
 def run_module(module: str, arguments: list[str], progress: Progress) -> Verdict:
     """Run a verifier's module in a fresh process until its verdict; UserError if it ends without one."""
-    argv = [sys.executable, "-P", "-m", module, *arguments]
     begin = time.monotonic()
     answer: Json = {}
-    with tempfile.TemporaryFile() as complaints:
-        child = subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=complaints, text=True, env=add_kernel_cache(dict(os.environ))
-        )
-        try:
-            for line in child.stdout or ():
-                answer = read_line(line, answer, progress)
-            status = child.wait()
-        finally:
-            end(child)
-        if "verified" not in answer:
-            raise crashed(module, status, complaints)
+
+    def take(value: Json) -> None:
+        nonlocal answer
+        if "of" in value:
+            progress(int(value["height"]), int(value["of"]))
+        else:
+            answer = value
+
+    status, complaint = read_lines(module, arguments, take)
+    if "verified" not in answer:
+        raise crashed(module, status, complaint)
     return Verdict(status, answer, time.monotonic() - begin)
 
 
-def read_line(line: str, answer: Json, progress: Progress) -> Json:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return answer
-    if "of" in value:
-        progress(int(value["height"]), int(value["of"]))
-        return answer
-    return dict(value)
-
-
-def end(child: subprocess.Popen[str]) -> None:
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-    if child.stdout:
-        child.stdout.close()
-
-
-def crashed(module: str, status: int, complaints: IO[bytes]) -> UserError:
-    complaints.seek(0)
-    lines = complaints.read().decode(errors="replace").strip().splitlines()
+def crashed(module: str, status: int, complaint: str) -> UserError:
     return UserError(
-        f"the verifier ended with exit code {status} and no verdict: {lines[-1] if lines else 'it said nothing'}",
+        f"the verifier ended with exit code {status} and no verdict: {complaint}",
         f"run it by hand for its whole output: python -m {module} -h",
         Exit.FAILED,
     )

@@ -144,4 +144,8 @@ class SequenceRegression:
         return (self.native_residuals(weights, batch) ** 2).sum()
 
     def native_residuals(self, weights: Sequence[Tensor], batch: Batch) -> Tensor:
-        return self.scores.native_residuals((batch.inputs @ weights[0]).squeeze(-1), batch.targets)
+        return self.scores.native_residuals(self.native_scores(weights, batch), batch.targets)
+
+    def native_scores(self, weights: Sequence[Tensor], batch: Batch) -> Tensor:
+        """What the function is taken of, [N, L], in floating point."""
+        return (batch.inputs @ weights[0]).squeeze(-1)

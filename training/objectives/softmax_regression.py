@@ -190,10 +190,12 @@ class SoftmaxRegression:
         return (self.native_residuals(weights, batch) ** 2).sum()
 
     def native_residuals(self, weights: Sequence[Tensor], batch: Batch) -> Tensor:
+        return self.scores.native_residuals(self.native_scores(weights, batch), batch.targets)
+
+    def native_scores(self, weights: Sequence[Tensor], batch: Batch) -> Tensor:
+        """What the function is taken of, [N, c], in floating point."""
         scores = batch.inputs @ weights[0]
-        if self.key_features:
-            scores = scores @ batch.keys.transpose(0, 1)
-        return self.scores.native_residuals(scores, batch.targets)
+        return scores @ batch.keys.transpose(0, 1) if self.key_features else scores
 
 
 def parse_function(function: int, weight: int) -> ScoreFunction:

@@ -22,6 +22,7 @@ class Outcome(Enum):
         "stalled"  # neither loss nor gradient can be lowered in float64; the gradient says how far it came
     )
     BUDGET = "budget"  # as many steps as allowed
+    TIME = "out of time"  # whoever runs a solver says so: solvers know no clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,18 +34,23 @@ def run_steihaug(
     start: Tensor,
     limits: Limits = DEFAULT,
     make_preconditioner: MakePreconditioner | None = None,
+    is_late: Callable[[], bool] | None = None,
 ) -> Iterator[Stage]:
     """Yield the start, and the point after every step: the caller looks and may stop. The last stage has an outcome.
 
-    A step costs an inner solve of up to MOST_PRODUCTS Hessian-vector products. Raises ValueError for a start outside
-    of the loss's domain.
+    A step costs an inner solve of up to MOST_PRODUCTS Hessian-vector products; once `is_late()`, which is asked after
+    each, it ends with the step so far, so that a long one is not lost. Raises ValueError for a start outside of the
+    loss's domain.
     """
-    return descend(problem, start, _TrustRegion(make_preconditioner), limits)
+    return descend(problem, start, _TrustRegion(make_preconditioner, is_late), limits)
 
 
 class _TrustRegion:
-    def __init__(self, make_preconditioner: MakePreconditioner | None) -> None:
+    def __init__(
+        self, make_preconditioner: MakePreconditioner | None, is_late: Callable[[], bool] | None
+    ) -> None:
         self._make_preconditioner = make_preconditioner
+        self._is_late = is_late or (lambda: False)
         self._radius: float | None = None
         self._first_size = 0.0
         self._length = 0.0  # of the proposed step
@@ -104,7 +109,7 @@ class _TrustRegion:
             promised += 0.5 * share * square
             turned = self._apply(rest)
             before, square = square, float(rest @ turned)
-            if not square > enough**2:
+            if not square > enough**2 or self._is_late():
                 break
             turn = square / before
             step_direction = turn * (step_direction + share * direction_direction)

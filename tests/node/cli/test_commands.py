@@ -56,7 +56,7 @@ def test_verbs_are_these() -> None:
     expected = (
         "init run status peers completion testnet·up testnet·status testnet·logs testnet·down testnet·add testnet·kill"
         " testnet·restart job·quote job·submit job·list job·show job·watch job·updates job·cancel job·result"
-        " job·slices job·evaluate job·provenance job·proof wallet·list wallet·new wallet·balance wallet·send chain·show"
-        " chain·tx chain·export chain·verify config·show explain verify verify-checkpoint confirmations cost"
+        " job·slices job·solve job·evaluate job·provenance job·proof wallet·list wallet·new wallet·balance wallet·send"
+        " chain·show chain·tx chain·export chain·verify config·show explain verify verify-checkpoint confirmations cost"
     )
     assert set(COMMANDS) == {name.replace("·", " ") for name in expected.split()}
