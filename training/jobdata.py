@@ -132,7 +132,7 @@ def _expect_shapes(job_file: JobFile) -> dict[str, tuple[int, ...]]:
         inputs, targets = (get("tokens"), get("width")), (get("tokens"), get("outputs"))
     if job_file.objective == "sequence_regression":
         inputs, targets = (get("tokens"), get("width")), (get("tokens"),)
-    if job_file.objective == "exponential_regression":
+    if job_file.objective in ("exponential_regression", "adversarial_relu"):
         inputs, targets = (get("features"),), (1,)
     if job_file.objective == "cycle_rank":
         inputs, targets = (len(CELL),), (1,)

@@ -220,13 +220,17 @@ def _read_param(section: Section, param: Param) -> int:
     if isinstance(param, ChoiceParam):
         return param.words.index(section.take_word(param.name, param.words, param.default))
     if isinstance(param, DecimalParam):
-        highest = Decimal(param.high) / 2**param.fraction_bits
-        value = section.take_decimal(param.name, Decimal(0), highest, default=Decimal(0))
-        steps = int((value * 2**param.fraction_bits).to_integral_value())
-        if value and not steps:
-            raise section.expected(param.name, f"0, or {1 / 2**param.fraction_bits:f} or more", value)
-        return steps
+        return _read_steps(section, param)
     return section.take_integer(param.name, param.low, param.high, default=param.default)
+
+
+def _read_steps(section: Section, param: DecimalParam) -> int:
+    low, high = (Decimal(bound) / 2**param.fraction_bits for bound in (param.low, param.high))
+    value = section.take_decimal(param.name, low, high, default=None if param.low else Decimal(0))
+    steps = int((value * 2**param.fraction_bits).to_integral_value())
+    if value and not steps:
+        raise section.expected(param.name, f"0, or {1 / 2**param.fraction_bits:f} or more", value)
+    return steps
 
 
 def _read_data(section: Section, *, takes_ids: bool) -> DataSource:

@@ -24,11 +24,13 @@ class ChoiceParam:
 
 @dataclass(frozen=True, slots=True)
 class DecimalParam:
-    """A parameter from 0, 0 unless given; the spec stores it in steps of 2^-fraction_bits, up to `high` of them."""
+    """A parameter that the spec stores in steps of 2^-fraction_bits, `low` to `high` of them; 0 unless given, if it may
+    be 0."""
 
     name: str
     high: int
     fraction_bits: int
+    low: int = 0
 
 
 Param = IntegerParam | ChoiceParam | DecimalParam
@@ -79,6 +81,16 @@ OBJECTIVES = {
     ),
     "exponential_regression": ObjectiveShape(
         params=(IntegerParam("features", 1, 1024), IntegerParam("neurons", 2, 4096)), tensors=("W",)
+    ),
+    "adversarial_relu": ObjectiveShape(
+        params=(
+            IntegerParam("features", 1, 1024),
+            IntegerParam("neurons", 2, 4096),
+            IntegerParam("steps", 1, 8),
+            DecimalParam("radius", 4095, 12, 1),
+            DecimalParam("shift", 4095, 8),
+        ),
+        tensors=("W",),
     ),
     "cycle_rank": ObjectiveShape(
         params=(

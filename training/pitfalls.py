@@ -51,7 +51,7 @@ def list_pitfalls(job_file: JobFile, blob: bytes) -> list[str]:
         "sequence_regression",
     ):
         notes += _note_sums(train)
-    if job_file.objective in ("exponential_regression", "cycle_rank"):
+    if job_file.objective in ("exponential_regression", "cycle_rank", "adversarial_relu"):
         notes += _note_contradictions(train)
     if job_file.objective == "cycle_rank":
         notes += _note_unseen(job_file, train)

@@ -68,6 +68,10 @@ CYCLES = (
     ((48, 48, 48, 3), 256), ((100, 100, 100, 1), 512), ((64, 64, 64, 8), 64), ((1000, 1000, 1000, 4), 256),
     ((30, 40, 50, 5), 32),
 )  # fmt: skip
+RELUS = (
+    ((64, 256, 2, 205, 128), 64), ((784, 64, 1, 100, 0), 64), ((8, 1024, 4, 50, 256), 32), ((2, 4, 8, 50, 20), 256),
+    ((256, 1024, 3, 20, 100), 8),
+)  # fmt: skip
 SHAPES = (
     *(Shape("softmax_regression", *case) for case in SOFTMAX),
     *(Shape("softmax_regression", *case) for case in RESCALED),
@@ -75,6 +79,7 @@ SHAPES = (
     *(Shape("exponential_regression", *case) for case in EXPONENTIALS),
     *(Shape("attention_regression", *case) for case in ATTENTION),
     *(Shape("cycle_rank", *case) for case in CYCLES),
+    *(Shape("adversarial_relu", *case) for case in RELUS),
 )
 
 

@@ -270,6 +270,53 @@ def step_cell(problem: Problem, sample: Sample, keys: Rows, tensors: list[Rows])
     return Step([p, [[f]], q, t, [list(chain(*parts))]], gradients, traces_gradients=False)
 
 
+def look(problem: Problem, x: Row, y: int, w: Rows) -> tuple[Row, Row, int]:
+    """Section 9.10 at a point: S, M, R."""
+    s = multiply([x], w)[0]
+    u = [max(saturate(shift(n, -8), 24) - (problem.task.params[4] << 12), 0) for n in s]
+    signs = [1 - 2 * (r % 2) for r in range(len(u))]
+    return (
+        s,
+        [sign * (n > 0) for sign, n in zip(signs, u, strict=True)],
+        saturate(dot(signs, u) - 256 * y, 26),
+    )
+
+
+def attack(problem: Problem, sample: Sample, tensors: list[Rows]) -> tuple[list[Rows], Row, Row, int]:
+    """Products 1 to 2P + 1, x_P, M and R there."""
+    d, m, steps, radius, _ = problem.task.params
+    stream = open_stream(compute_tagged_hash("gc/relu"), "weights")
+    drawn = [[get_word(stream, i * (m // 2) + j) % 2**17 - 2**16 for j in range(m // 2)] for i in range(d)]
+    w = [
+        [saturate(n + row[r // 2], 19) for r, n in enumerate(own)]
+        for own, row in zip(tensors[0], drawn, strict=True)
+    ]
+    a, y = sample.inputs[0], sample.targets[0][0]
+    s, active, r = look(problem, a, y, w)
+    x, products = a, [[s]]
+    for _ in range(steps):
+        h = multiply([active], transpose(w))[0]
+        moved = [n + -(-2 * radius // steps) * sign(r) * sign(k) for n, k in zip(x, h, strict=True)]
+        x = [saturate(max(n - radius, min(k, n + radius)), 15) for n, k in zip(a, moved, strict=True)]
+        s, active, r = look(problem, x, y, w)
+        products += [[h], [s]]
+    return products, x, active, r
+
+
+def lose_attacked(problem: Problem, sample: Sample, keys: Rows, tensors: list[Rows]) -> int:
+    return min(LOSS_CAP, attack(problem, sample, tensors)[-1] ** 2)
+
+
+def step_attacked(problem: Problem, sample: Sample, keys: Rows, tensors: list[Rows]) -> Step:
+    products, x, active, r = attack(problem, sample, tensors)
+    g = saturate(shift(r, -5), 20)
+    return Step(products, [multiply(transpose([x]), [[g * n for n in active]])])
+
+
+def sign(n: int) -> int:
+    return (n > 0) - (n < 0)
+
+
 def get_function(problem: Problem) -> tuple[int, ...]:
     """Function and weight."""
     return problem.task.params[4:] or (0, 0)
@@ -281,6 +328,7 @@ SHAPES: dict[str, Callable[[tuple[int, ...]], list[tuple[int, int]]]] = {
     "sequence_regression": lambda p: [(p[1], 1)],
     "exponential_regression": lambda p: [(p[0], p[1])],
     "cycle_rank": lambda p: [(size, p[3] ** 2) for size in p[:3]],
+    "adversarial_relu": lambda p: [(p[0], p[1])],
 }
 GRADIENT_FS = {
     "attention_regression": (30, 28),
@@ -288,6 +336,7 @@ GRADIENT_FS = {
     "sequence_regression": (30,),
     "exponential_regression": (30,),
     "cycle_rank": (28, 28, 28),
+    "adversarial_relu": (26,),
 }
 LOSSES: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], int]] = {
     "attention_regression": lose_attention,
@@ -295,6 +344,7 @@ LOSSES: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], int]] = {
     "sequence_regression": lose_sequence,
     "exponential_regression": lose_exponential,
     "cycle_rank": lose_cell,
+    "adversarial_relu": lose_attacked,
 }
 STEPS: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], Step]] = {
     "attention_regression": step_attention,
@@ -302,6 +352,7 @@ STEPS: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], Step]] = {
     "sequence_regression": step_sequence,
     "exponential_regression": step_exponential,
     "cycle_rank": step_cell,
+    "adversarial_relu": step_attacked,
 }
 
 

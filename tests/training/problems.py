@@ -86,6 +86,7 @@ SETTLED = (
     "attention positional classes", "attention rows", "attention saturated", "attention one token",
     "attention many tokens", "softmax classes", "softmax keys rows", "softmax saturated", "softmax block and a bit",
     "rescaled cosh keys", "sequence softmax", "exponential", "cycle rank",
+    "adversarial relu",
 )  # fmt: skip
 
 # Sizes that fill vectors and that do not; one token, many; every kind of placement, targets and keys; inputs and
@@ -152,6 +153,20 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     ),
     "sequence sinh one token": lambda: make_problem(
         "sequence_regression", (1, 1, 3, 0), shard=1, rates=((1, 9),)
+    ),
+    "adversarial relu": lambda: make_problem(
+        "adversarial_relu", (5, 14, 3, 200, 20), shard=20, rates=((1, 12),), steps=3
+    ),
+    "adversarial relu saturated": lambda: make_problem(
+        "adversarial_relu",
+        (17, 66, 1, 4095, 0),
+        shard=24,
+        rates=((4095, 8),),
+        input_bits=16,
+        weights="saturated",
+    ),
+    "adversarial relu asleep": lambda: make_problem(
+        "adversarial_relu", (1, 2, 8, 1, 4095), shard=1, rates=((1, 9),)
     ),
     "cycle rank": lambda: make_problem(
         "cycle_rank", (5, 4, 3, 3), shard=20, rates=((1, 5), (1, 6), (3, 7)), steps=3

@@ -19,6 +19,7 @@ EXACT_FILES = (
     "exact/trace.py",
     "objectives/attention_regression.py",
     "objectives/softmax_regression.py",
+    "objectives/adversarial_relu.py",
     "objectives/cycle_rank.py",
     "objectives/exponential_regression.py",
     "objectives/heartbeat.py",
@@ -26,9 +27,9 @@ EXACT_FILES = (
     "objectives/base.py",
     "paths.py",
 )
-FREE_FUNCTIONS = {"native_loss", "native_residuals"}
+FREE_FUNCTIONS = {"native_loss", "native_residuals", "native_scores", "_native_attack", "_native_values"}
 TORCH_CALLS = {
-    "arange", "cat", "clamp", "from_numpy", "full_like", "round", "split", "zeros",
+    "arange", "cat", "clamp", "from_numpy", "full_like", "round", "sign", "split", "zeros",
 }  # fmt: skip
 TENSOR_CALLS = {
     "amax", "astype", "contiguous", "reshape", "tolist", "flatten", "item", "numel", "numpy",

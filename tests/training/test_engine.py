@@ -82,6 +82,14 @@ def test_work_of_a_loss_counts_rows_and_exponentials(
     assert compute_loss_work(parsed, 9) == 9 * each + 32 * parameters
 
 
+def test_work_of_an_attacked_loss_counts_points_and_weights() -> None:
+    d, m, steps, samples = 4, 6, 3, 9
+    parsed = get_objective("adversarial_relu", (d, m, steps, 9, 9))
+    spent = (samples * (steps + 1) * (m + 16) + d * m) // 4
+    forward = samples * (2 * steps + 1) * d * m
+    assert compute_loss_work(parsed, samples) == forward + 32 * d * m + 64 * spent
+
+
 def test_initial_weights_are_the_low_bits_of_a_stream() -> None:
     facts = PROBLEM.make_engine().inspect(PROBLEM.task)
     stream = open_stream(SEED, "weights")

@@ -31,8 +31,9 @@ SOFTMAX_DIGEST = "c29e0a8ef30510ba"
 SEQUENCE_DIGEST = "c225ebf2abbddc36"
 EXPONENTIAL_DIGEST = "3adc9a3e154c65bb"
 CYCLE_DIGEST = "0e7409c57bbd87b7"
+RELU_DIGEST = "e1a099fe16f059b9"
 UPDATE_DIGEST = "1e6e618f489ac023"
-PREDICTIONS_DIGEST = "65bdd20bd7253225"
+PREDICTIONS_DIGEST = "ed9c45b8c173a90a"
 EXP_DIGEST = "96c35e8253e650ed"
 
 
@@ -45,6 +46,7 @@ def check_machine(path: Path = "fused") -> None:
     _require(f"sequence_regression ticket ({path})", run_sequence(path), SEQUENCE_DIGEST)
     _require(f"exponential_regression ticket ({path})", run_exponential(path), EXPONENTIAL_DIGEST)
     _require(f"cycle_rank ticket ({path})", run_cycle(path), CYCLE_DIGEST)
+    _require(f"adversarial_relu ticket ({path})", run_relu(path), RELU_DIGEST)
     _require(f"settlement with an update ({path})", run_update(path), UPDATE_DIGEST)
     _require(f"predictions ({path})", run_predictions(path), PREDICTIONS_DIGEST)
 
@@ -250,12 +252,18 @@ def run_cycle(path: Path) -> str:
     return _run_task(*_make_cycle(path))
 
 
+def run_relu(path: Path) -> str:
+    """Two steps of an adversary, sizes that fill no vector."""
+    return _run_task(*_make_relu(path))
+
+
 def run_predictions(path: Path) -> str:
     """Classes of a few samples, by each kernel that gives outputs."""
     attention, task, weights = _make_attention(path)
     softmax, keyed, more = _make_softmax(path)
     sequence, rows, most = _make_sequence(path)
     cycle, cells, factors = _make_cycle(path)
+    relu, attacked, net = _make_relu(path)
     values = make_uniform(open_stream(SEED, "predictions"), 16 * 15, 16)
     values = np.clip(values, -DATA.limit, DATA.limit)
     classes = [
@@ -263,6 +271,7 @@ def run_predictions(path: Path) -> str:
         softmax.predict(keyed, more, values[: 16 * 9].reshape(16, 9)),
         sequence.predict(rows, most, values.reshape(16, 3, 5)),
         cycle.predict(cells, factors, values[: 16 * 3].reshape(16, 3) % 4),
+        relu.predict(attacked, net, values[: 16 * 9].reshape(16, 9)),
     ]
     return hashlib.sha256(np.concatenate(classes).astype("u1").tobytes()).hexdigest()[:16]
 
@@ -322,6 +331,11 @@ def _make_sequence(path: Path) -> Problem:
 def _make_cycle(path: Path) -> Problem:
     blob = _make_blob((3,), 1, rows=True, ids=(6, 5, 4))
     return _make_problem("cycle_rank", (6, 5, 4, 3), blob, ((3, 6), (3, 6), (3, 6)), path)
+
+
+def _make_relu(path: Path) -> Problem:
+    blob = _make_blob((9,), 1, rows=True)
+    return _make_problem("adversarial_relu", (9, 14, 2, 300, 60), blob, ((3, 14),), path)
 
 
 def _make_problem(

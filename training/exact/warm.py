@@ -11,6 +11,7 @@ from training.exact.selftest import (
     run_exponential,
     run_heartbeat,
     run_predictions,
+    run_relu,
     run_sequence,
     run_softmax,
 )
@@ -21,6 +22,7 @@ KERNELS: tuple[tuple[str, Callable[[], object]], ...] = (
     ("exponential_regression", lambda: run_exponential("fused")),
     ("sequence_regression", lambda: run_sequence("fused")),
     ("cycle_rank", lambda: run_cycle("fused")),
+    ("adversarial_relu", lambda: run_relu("fused")),
     ("primitives", lambda: check_primitives("fused")),
     ("predictions", lambda: run_predictions("fused")),
     ("heartbeat", lambda: run_heartbeat("fused")),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from training.errors import TaskRefused
+from training.objectives.adversarial_relu import AdversarialRelu
 from training.objectives.attention_regression import AttentionRegression
 from training.objectives.base import Objective
 from training.objectives.cycle_rank import CycleRank
@@ -16,6 +17,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     SequenceRegression.name: SequenceRegression,
     ExponentialRegression.name: ExponentialRegression,
     CycleRank.name: CycleRank,
+    AdversarialRelu.name: AdversarialRelu,
 }
 
 
