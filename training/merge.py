@@ -24,6 +24,7 @@ from training.settlement import (
     search_line,
     skip_search,
     take_out_all,
+    take_out_of_each,
 )
 
 MAX_UPDATES = 64  # of a round
@@ -149,8 +150,11 @@ def settle_round(
     known = find_known_steps(mean, weights, earlier, last_updates)
     valid, is_void = _keep_valid(updates)
     along = _search_known_part(tickets.weights, valid, known, judges)
-    for i, (weight, delta) in enumerate(valid):  # one by one in their places: a round may have 64 of 4 MiB
-        valid[i] = weight, take_out_all(delta.astype(np.int64), known).astype(np.int32)
+    deltas = [delta for _, delta in valid]
+    for i, left in enumerate(
+        take_out_of_each(deltas, known)
+    ):  # in their places: a round may have 64 of 4 MiB
+        valid[i], deltas[i] = (valid[i][0], left), left
     market = _judge_updates(along.weights, valid, judges)
     credits = iter(market.credits)
     return _describe(

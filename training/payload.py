@@ -6,8 +6,8 @@
 Full chunks have one length, so they are read as rows of one array; a shorter last one is a row of its own.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -63,12 +63,11 @@ def size_of_payload(count: int, kept: int, bits: int) -> int:
     return HEADER_BYTES + sum(rows.count * rows.chunk_bytes for rows in _lay_out(count, kept, bits))
 
 
-def _lay_out(count: int, kept: int, bits: int) -> Iterator[_Rows]:
+@lru_cache(maxsize=64)  # of a small model, laying it out takes as long as reading it
+def _lay_out(count: int, kept: int, bits: int) -> tuple[_Rows, ...]:
     full, rest = divmod(count, CHUNK)
-    if full:
-        yield _Rows(0, full, CHUNK, kept, bits)
-    if rest:
-        yield _Rows(count - rest, 1, rest, min(kept, rest), bits)
+    chunks = (_Rows(0, full, CHUNK, kept, bits), _Rows(count - rest, 1, rest, min(kept, rest), bits))
+    return tuple(rows for rows in chunks if rows.count and rows.length)
 
 
 def _count_bytes(bits: int) -> int:
@@ -112,11 +111,12 @@ def _read_header(payload: bytes) -> tuple[int, int]:
 def _read_rows(raw: Bytes, rows: _Rows) -> Integers:
     """Chunks [count, chunk_bytes] as entries [count, length]."""
     steps = raw[:, :STEP_BYTES].copy().view("<u4").astype(np.int64)
-    if int(steps.max()) > MAX_STEP:
-        raise PayloadRefused("step", f"at most {MAX_STEP} expected, got {steps.max()}")
+    largest = int(steps.max())
+    if largest > MAX_STEP:
+        raise PayloadRefused("step", f"at most {MAX_STEP} expected, got {largest}")
     numbers_end = STEP_BYTES + rows.numbers_bytes
     codes = _unpack("codes", raw[:, numbers_end:], rows.kept, rows.bits)
-    values = _dequantise(codes.astype(np.int64), steps, rows.bits)
+    values = _dequantise(codes.astype(np.int64), steps, rows.bits, largest)
     if not rows.numbers_bytes:
         return values
     numbers = _unpack("numbers", raw[:, STEP_BYTES:numbers_end], rows.kept, NUMBER_BITS).astype(np.int64)
@@ -127,10 +127,11 @@ def _read_rows(raw: Bytes, rows: _Rows) -> Integers:
     return entries
 
 
-def _dequantise(codes: Integers, steps: Integers, bits: int) -> Integers:
+def _dequantise(codes: Integers, steps: Integers, bits: int, largest: int) -> Integers:
+    """Entries of codes, none of whose steps is above `largest`."""
     levels = 2 * codes - ((1 << bits) - 1)
     values: Integers = levels * steps  # within 2^35
-    if int(steps.max(initial=0)) << bits <= DELTA_LIMIT:
+    if largest << bits <= DELTA_LIMIT:
         return values
     return np.clip(values, -DELTA_LIMIT, DELTA_LIMIT)
 
@@ -143,8 +144,11 @@ def _unpack(field: str, packed: Bytes, count: int, width: int) -> Words:
     if width == NUMBER_BITS:
         return _unpack_triples(packed)[:, :count]
     mask = (1 << width) - 1
-    parts = [(packed >> shift) & mask for shift in range(0, 8, width)]
-    return np.stack(parts, axis=2).reshape(len(packed), -1)[:, :count]
+    parts = np.empty((*packed.shape, 8 // width), np.uint8)
+    for place, shift in enumerate(range(0, 8, width)):
+        np.right_shift(packed, shift, out=parts[:, :, place])
+    parts &= mask
+    return parts.reshape(len(packed), -1)[:, :count]
 
 
 def _unpack_triples(packed: Bytes) -> NDArray[np.uint16]:
@@ -218,7 +222,8 @@ def _round_steps(steps: Floats) -> Integers:
 
 
 def _measure_error(values: Integers, steps: Integers, bits: int) -> Floats:
-    lost = (_dequantise(_quantise(values, steps, bits), steps, bits) - values).astype(np.float64)
+    largest = int(steps.max(initial=0))
+    lost = (_dequantise(_quantise(values, steps, bits), steps, bits, largest) - values).astype(np.float64)
     error: Floats = (lost * lost).sum(axis=1, keepdims=True)
     return error
 

@@ -15,7 +15,9 @@ from training.exact.integers import (
     compute_squared_norm,
     divide_half_even,
     shift_half_even,
+    stack_short,
     take_out,
+    take_out_of_rows,
 )
 
 SumLosses = Callable[[Integers], int]
@@ -74,10 +76,10 @@ def merge_deltas(deltas: Sequence[Integers]) -> Integers:
 
 def move_weights(weights: Integers, mean: Integers, scale: int) -> Integers:
     """sat(V + scale * mean), the scale in eighths."""
-    moved: Integers = np.clip(
-        weights + shift_half_even(mean * scale, SCALE_BITS), -MASTER.limit, MASTER.limit
-    )
-    return moved
+    moved = shift_half_even(mean * scale, SCALE_BITS)
+    moved += weights
+    np.maximum(moved, -MASTER.limit, out=moved)  # np.clip takes longer to begin than to do it
+    return np.minimum(moved, MASTER.limit, out=moved)
 
 
 def search_line(weights: Integers, mean: Integers, sum_losses: SumLosses) -> LineSearch:
@@ -98,3 +100,14 @@ def take_out_all(delta: Integers, directions: Sequence[Direction]) -> Integers:
     for direction in directions:
         delta = take_out(delta, direction)
     return delta
+
+
+def take_out_of_each(deltas: Sequence[Delta], directions: Sequence[Direction]) -> Iterator[Delta]:
+    """What take_out_all leaves of every delta, as int32: they are many, and may be long."""
+    for _, rows in stack_short(deltas):
+        if len(rows) == 1:
+            yield take_out_all(rows[0], directions).astype(np.int32)
+            continue
+        for direction in directions:
+            rows = take_out_of_rows(rows, direction)
+        yield from rows.astype(np.int32)

@@ -21,6 +21,7 @@ DELTA_LIMIT = 1 << 28  # a difference of two master weights is below this
 MAX_TOTAL_WEIGHT = 1 << 30  # with it, weighted sums of deltas stay within 2^58
 SPLIT_BITS = 28
 PART = 1 << 14  # entries at a time
+FITTING = 127  # products of 2^56 whose sum is below 2^63
 
 
 def shift_half_even(x: Integers, bits: int) -> Integers:
@@ -54,6 +55,8 @@ def round_quotient(numerator: int, denominator: int) -> int:
 
 def compute_dot(a: Integers, b: Integers) -> int:
     """The sum of products as a Python integer, for |a|, |b| <= 2^28 and at most 2^30 entries."""
+    if len(a) <= FITTING:
+        return int(a.dot(b))
     total = 0
     for part in _cut(len(a)):
         products = a[part] * b[part]  # within 2^56
@@ -91,16 +94,42 @@ def take_out(a: Integers, direction: Direction) -> Integers:
     Nothing overflows: |a . b| <= |a| |b|, so every |alpha b_j| is at most 2^20 |a| plus half a |b_j| for alpha's
     rounding, below 2^20 * 2^28 * 2^13 + 2^27 < 2^62 with 2^26 entries; and |alpha| <= 2^61, as |b| >= 1.
     """
-    b, norm = direction.entries, direction.squared_norm
-    if norm == 0:
+    if direction.squared_norm == 0:
         return a
-    alpha = round_quotient(compute_dot(a, b) << FACTOR_BITS, norm)
-    left = np.empty_like(a)
+    alpha, left = _find_part(a, direction), np.empty_like(a)
     for part in _cut(len(a)):
-        rest = a[part] - shift_half_even(alpha * b[part], FACTOR_BITS)
-        np.maximum(rest, -DELTA_LIMIT, out=rest)  # np.clip takes longer to begin than to do it
-        np.minimum(rest, DELTA_LIMIT, out=left[part])
+        _subtract(a[part], alpha * direction.entries[part], left[part])
     return left
+
+
+def take_out_of_rows(rows: Integers, direction: Direction) -> Integers:
+    """What take_out leaves of every row [k, n]: where rows are short, numpy's calls take longer than their work."""
+    if direction.squared_norm == 0:
+        return rows
+    alphas = np.array([_find_part(row, direction) for row in rows], np.int64)
+    left = np.empty_like(rows)
+    _subtract(rows, alphas[:, None] * direction.entries, left)
+    return left
+
+
+def _find_part(a: Integers, direction: Direction) -> int:
+    """alpha: how much of a lies along the direction, in units of 2^-20."""
+    return round_quotient(compute_dot(a, direction.entries) << FACTOR_BITS, direction.squared_norm)
+
+
+def _subtract(a: Integers, scaled: Integers, left: Integers) -> None:
+    """Write to `left` a less what is scaled by 2^20, clipped."""
+    rest = a - shift_half_even(scaled, FACTOR_BITS)
+    np.maximum(rest, -DELTA_LIMIT, out=rest)  # np.clip takes longer to begin than to do it
+    np.minimum(rest, DELTA_LIMIT, out=left)
+
+
+def stack_short(deltas: Sequence[Delta]) -> Iterator[tuple[slice, Integers]]:
+    """All deltas as int64 rows [k, n] of at most PART entries together, or one row, and which they are."""
+    rows = max(1, PART // len(deltas[0])) if deltas else 1
+    for first in range(0, len(deltas), rows):
+        chosen = slice(first, min(first + rows, len(deltas)))
+        yield chosen, np.array(deltas[chosen], np.int64)
 
 
 # --- clipping and means -----------------------------------------------------------------------------------------------
@@ -132,8 +161,8 @@ def compute_clip_factor(median: int, squared_norm: int) -> int:
     return min(FACTOR_ONE, FACTOR_ONE * isqrt(median) // isqrt(squared_norm))
 
 
-def shrink(delta: Delta, factor: int) -> Integers:
-    """delta * factor / 2^20, half to even, for a factor of 0 .. 2^20."""
+def shrink(delta: Delta, factor: int | Integers) -> Integers:
+    """delta * factor / 2^20, half to even, for factors of 0 .. 2^20: one, or one for each row."""
     return shift_half_even(delta.astype(np.int64) * factor, FACTOR_BITS)
 
 
@@ -143,6 +172,9 @@ def accumulate(deltas: Sequence[Delta], factors: Sequence[int], weights: Sequenc
     Weights are positive and at most 2^30 together.
     """
     total = np.zeros(deltas[0].shape, np.int64)
-    for delta, factor, weight in zip(deltas, factors, weights, strict=True):
-        total += weight * shrink(delta, factor)
-        yield total
+    for chosen, rows in stack_short(deltas):
+        shrunken = shrink(rows, np.array(factors[chosen], np.int64)[:, None])
+        shrunken *= np.array(weights[chosen], np.int64)[:, None]
+        for row in shrunken:
+            total += row
+            yield total
