@@ -2,7 +2,7 @@
 
 For each job file: a fresh chain, three nodes, `job submit`, wait for the target, export, stop, `chain verify`. Prints
 what was paid and how long it took, writes docs/images/NAME.svg with the loss at every settlement where --pictures is
-given, and ends with 0 only if every job was done and every chain verified.
+given, and ends with 0 only if every job was done and every chain verified. One that fails is named; the others go on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from node.amounts import UNITS_PER_COIN
 from node.cli.chain import export_chain
 from node.cli.job_files import make_submission
 from node.cli.progress import Snapshot, take_snapshot
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 PICTURES = ROOT / "docs" / "images"
 NODES = 3
+CHAIN_FILE = "chain.gcc"
 POLL_S = 1.0
 TIMEOUT_S = 600.0
 
@@ -61,16 +63,24 @@ class Trained:
 def main() -> int:
     options = parse_arguments()
     names = options.names or sorted(path.stem for path in EXAMPLES.glob("*.toml"))
-    results = []
-    for name in names:
-        trained, picture = train(name, options.timeout)
-        results.append(trained)
-        print(describe(trained), flush=True)
-        if options.pictures:
-            replace_text(PICTURES / f"{name}.svg", picture)
+    results = [result for name in names if (result := train_one(name, options))]
     if options.json:
         replace_text(options.json, json.dumps([asdict(result) for result in results], indent=1) + "\n")
-    return Exit.DONE if all(result.is_done for result in results) else Exit.FAILED
+    is_done = len(results) == len(names) and all(result.is_done for result in results)
+    return Exit.DONE if is_done else Exit.FAILED
+
+
+def train_one(name: str, options: argparse.Namespace) -> Trained | None:
+    """Train an example and say what became of it; None for one that failed, which keeps nobody else from his turn."""
+    try:
+        trained, picture = train(name, options.timeout)
+    except UserError as error:
+        print(f"{name}: {error.message}" + (f" ({error.hint})" if error.hint else ""), flush=True)
+        return None
+    print(describe(trained), flush=True)
+    if options.pictures:
+        replace_text(PICTURES / f"{name}.svg", picture)
+    return trained
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -85,28 +95,37 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def train(name: str, timeout_s: float) -> tuple[Trained, str]:
+    """Train an example on a network that is gone afterwards, and draw its losses; raises UserError."""
     folder = (FOLDER / f"example-{name}-{time.strftime('%H%M%S')}").absolute()
     network = Testnet.create(folder, folder.name, f"example {name}")
     try:
-        network.up(NODES)
-        client, begin_s = network.client("node-0"), time.monotonic()
-        body = make_submission(EXAMPLES / f"{name}.toml", "local-0", None)
-        job = client.post("/v1/jobs", body, timeout_s=PREPARE_TIMEOUT_S)
-        end = wait_for_end(network, job["id"], begin_s + timeout_s)
-        target_s = time.monotonic() - begin_s
-        points = client.get(f"/v1/jobs/{job['id']}/history")["points"]
-        file = folder / "chain.gcc"
-        export_chain(client, file)
+        try:
+            end, points, target_s = run_job(network, name, timeout_s)
+        finally:
+            network.stop()
+        verdict = run_verifier(folder / CHAIN_FILE, lambda height, count: None)
     finally:
-        network.stop()
-    verdict = run_verifier(file, lambda height, count: None)
+        network.remove()
     summary = end.job
     trained = Trained(
         name, str(summary["status"]), float(summary["loss"]), float(summary["first_loss"]),
         float(end.target or 0), int(summary["version"]), int(summary["tickets"]), int(summary["updates"]),
-        int(summary["paid"]) / 1e8, end.height, target_s, verdict.is_verified, verdict.seconds,
+        int(summary["paid"]) / UNITS_PER_COIN, end.height, target_s, verdict.is_verified, verdict.seconds,
     )  # fmt: skip
     return trained, draw_losses(summary, points, end)
+
+
+def run_job(network: Testnet, name: str, timeout_s: float) -> tuple[Snapshot, list[Json], float]:
+    """How the job ended, its history, and the seconds it took; the chain is in the network's folder."""
+    network.up(NODES)
+    client, begin_s = network.client("node-0"), time.monotonic()
+    body = make_submission(EXAMPLES / f"{name}.toml", "local-0", None)
+    job = client.post("/v1/jobs", body, timeout_s=PREPARE_TIMEOUT_S)
+    end = wait_for_end(network, job["id"], begin_s + timeout_s)
+    target_s = time.monotonic() - begin_s
+    points = client.get(f"/v1/jobs/{job['id']}/history")["points"]
+    export_chain(client, network.directory / CHAIN_FILE)
+    return end, points, target_s
 
 
 def wait_for_end(network: Testnet, job_id: str, deadline_s: float) -> Snapshot:

@@ -33,6 +33,7 @@ ARRAYS = {
     "investment_shares.npz": "f1be7c2e2045fc1adc62b9363229a6c5dda141c45c8766e373c9b9d9aab0be5e",
     "sea_temperature.npz": "41388b7986f24932fce0e9097ae73cce1f9e4ae59509f19ff4093ad19a781bb4",
     "next_word.npz": "a748772e73d187f07237327bed2637825bb5f42615347ddf692e8738f53126db",
+    "planted.npz": "db25c3ee394ffbe144e53da230d84708b06f83615895d51d5293d2d79cb2d7f5",
 }
 SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
     "breast_cancer": "9a61685a46c41659d0142d7ec3245359040eac59bf793806fab51d19c767d9ae",
@@ -40,6 +41,7 @@ SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
     "investment_shares": "5955baf9f0c33f83a0040f0f6b2d1fa0b63b3f72483fae9b8ae1b860288ec0e7",
     "sea_temperature": "b25c00a136211196bbe5eed400b7d2490d410f466d95dcfb1c28d8d476c42750",
     "next_word": "db37bb0d3abfc2cfe5ac2954ea6a78b4eae28adbf70770452320754d2189f515",
+    "planted_cosh": "80e67a496ce4ed36021ece7608ca1b033ad27d1275890a848067995cdd8ec323",
     "digits": "84141478f16f3f969751f905867b31056b485195588639a1f1f1db986f82fbfb",
     "teacher": "328d0e1979955ea5b67a22ffbdb9b80ac2de82121aacd27b8928afd345e76420",
 }
@@ -132,6 +134,14 @@ def test_teacher_data_is_what_its_script_makes() -> None:
     }
 
 
+def test_planted_data_is_what_its_script_makes() -> None:
+    made = runpy.run_path(str(EXAMPLES / "make_planted.py"))["make_planted"]()
+    with np.load(EXAMPLES / "data" / "planted.npz") as kept:
+        assert {name: array.tolist() for name, array in made.items()} == {
+            name: kept[name].tolist() for name in kept.files
+        }
+
+
 @pytest.mark.parametrize("name", SPECS)
 def test_example_gives_the_same_spec_everywhere(name: str) -> None:
     prepared = prepare(load_job_file(EXAMPLES / f"{name}.toml"), LIMIT)
@@ -154,6 +164,19 @@ def test_digits_hold_out_images_that_are_not_in_the_blob() -> None:
     assert not shown & held
     assert prepared.report["inputs"].max_rounding_error == 0
     assert prepared.report["inputs"].clipped == 0
+
+
+def test_planted_weights_are_found_up_to_their_sign() -> None:
+    prepared = prepare(load_job_file(EXAMPLES / "planted_cosh.toml"), LIMIT)
+    planted = runpy.run_path(str(EXAMPLES / "make_planted.py"))["plant"]()
+    engine, task = Engine(lambda cid: prepared.blob), make_task(prepared.spec)
+    weights = prepared.facts.weights
+    for k in range(9):  # the first half of them leave the saddle at 0
+        runs = [engine.run(task, weights, hashlib.sha256(bytes([k, i])).digest()) for i in range(2)]
+        weights = engine.settle(task, weights, [run.delta for run in runs], (bytes(32),) * 3).weights
+    found = np.frombuffer(weights, "<i8") * 2.0**-24
+    found *= np.sign(found @ planted)
+    assert np.linalg.norm(found - planted) < 0.01 * np.linalg.norm(planted)
 
 
 def test_digits_learn_within_a_few_rounds() -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from training.blob import BlobTensor, encode_blob
 from training.continuation import Start
+from training.engine import Engine, Task
+from training.exact.scores import Function
+from training.hashing import compute_cid
 from training.jobs import PreparedJob, load_job_file, prepare
 from training.pitfalls import list_pitfalls
 from training.section import JobFileError
+from training.splits import NAMES
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 LIMIT = 1 << 19
 JOB = """\
 title = "Small"
@@ -108,3 +115,45 @@ def test_plain_softmax_leaves_function_and_weight_out_of_the_spec(folder: Path) 
     assert make(folder, params + "weight = 0.5", "softmax_regression").spec.params == (30, 2, 0, 1, 0, 128)
     with pytest.raises(JobFileError, match="outputs"):
         make(folder, params.replace("outputs = 2", "outputs = 513") + "weight = 0.5", "softmax_regression")
+
+
+def plant_sinh() -> tuple[np.ndarray, bytes]:
+    """The x of examples/make_planted.py, and a blob of sinh's targets for it; all tokens face it, so <u, 1> > 0."""
+    planting = runpy.run_path(str(EXAMPLES / "make_planted.py"))
+    planted, inputs = planting["plant"](), planting["make_planted"]()["inputs"] * planting["INPUT_STEP"]
+    inputs *= np.where(inputs @ planted < 0, -1, 1)[..., None]
+    u = np.sinh(inputs @ planted)
+    arrays = [np.rint(array * 2**12).astype("<i2") for array in (inputs, u / u.sum(1, keepdims=True))]
+    parts = [array[rows] for rows in (slice(256), slice(256, None)) for array in arrays]
+    return planted, encode_blob([BlobTensor(*each) for each in zip(NAMES, (12,) * 4, parts, strict=True)])
+
+
+def test_sinh_from_new_weights_falls_to_zero_and_not_to_what_was_planted() -> None:
+    """Its loss is 0 at 0 whatever the targets, and between 0 and the planted x it is higher."""
+    planted, blob = plant_sinh()
+    engine = Engine(lambda cid: blob)
+    task = Task(
+        objective="sequence_regression", params=(16, 16, Function.SINH, 0), data_cid=compute_cid(blob),
+        data_size=len(blob), init_seed=bytes(32), steps=64, shard=32, rates=((1, 14),), sample=32,
+    )  # fmt: skip
+
+    def measure(weights: bytes) -> float:
+        total, count = engine.evaluate(task, weights, "judge")
+        return total / count * 2.0**-40
+
+    weights = first = engine.inspect(task).weights
+    for k in range(4):
+        run = engine.run(task, weights, bytes([k]) * 32)
+        weights = engine.settle(task, weights, [run.delta], (bytes(32),) * 3).weights
+    whole, part = (np.rint(scale * planted * 2**24).astype("<i8").tobytes() for scale in (1.0, 0.6))
+    assert measure(whole) < 1e-3 < 0.5 < measure(part)
+    assert measure(weights) < 0.01 * measure(first) < measure(part)
+    assert np.linalg.norm(np.frombuffer(weights, "<i8") * 2.0**-24) < 0.01 * np.linalg.norm(planted)
+    print(
+        "FIG",
+        measure(first),
+        measure(weights),
+        measure(part),
+        measure(whole),
+        np.linalg.norm(np.frombuffer(weights, "<i8") * 2.0**-24),
+    )
