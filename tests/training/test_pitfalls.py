@@ -149,11 +149,3 @@ def test_sinh_from_new_weights_falls_to_zero_and_not_to_what_was_planted() -> No
     assert measure(whole) < 1e-3 < 0.5 < measure(part)
     assert measure(weights) < 0.01 * measure(first) < measure(part)
     assert np.linalg.norm(np.frombuffer(weights, "<i8") * 2.0**-24) < 0.01 * np.linalg.norm(planted)
-    print(
-        "FIG",
-        measure(first),
-        measure(weights),
-        measure(part),
-        measure(whole),
-        np.linalg.norm(np.frombuffer(weights, "<i8") * 2.0**-24),
-    )
