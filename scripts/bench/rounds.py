@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -31,11 +31,13 @@ from settle import (
 from ledger.params import LOCAL
 from training.hashing import compute_tagged_hash
 from training.local import LocalSettings, LocalUpdate, LocalWork, train_update
+from training.merge import Settled
 from training.payload import encode_payload
 
 ROUNDS = 11
 TICKETS, UPDATES = 4, 4
-MORE_UPDATES = 16  # in the settlement that says what one more adds
+MORE_UPDATES = 60  # in the settlement that says what one more adds: as many as a round may have
+SEEDS = 64  # tried, for samples on which the updates are followed
 VERIFY_AIM = 1.0  # percent of training
 MEMORY_RUNS = 3
 KINDS = ("ticket", "settlement")
@@ -84,18 +86,30 @@ def measure(report: Report, kind: Kind) -> None:
     subject = read_example(kind.label, f"{kind.name}.toml", report.seed, ROUNDS)
     tickets = [run_ticket(subject, number) for number in range(TICKETS)]
     payloads = [make_payload(subject, number) for number in range(UPDATES)]
-    more = [payloads[number % UPDATES] for number in range(UPDATES + MORE_UPDATES)]
+    more = [payloads[number % UPDATES] for number in range(UPDATES + MORE_UPDATES)]  # of the same mean
+    judged = find_moving(subject, tickets, payloads)
     works: dict[str, Work] = {
         "train": partial(train, subject, 0),
         "look": make_look(subject),
         "replay": partial(run_ticket, subject, 0),
-        "settle": make_settlement(subject, tickets, payloads),
-        "more": make_settlement(subject, tickets, more),
+        "settle": make_settlement(judged, tickets, payloads),
+        "more": make_settlement(judged, tickets, more),
     }
     step = make_newton_step(subject)
     if step:
         works["newton"] = step
     add_figures(report, subject.label, report.time(works, ROUNDS))
+
+
+def find_moving(subject: Subject, tickets: Sequence[bytes], payloads: Sequence[bytes]) -> Subject:
+    """The subject with a seed of samples that let the updates move the weights: else no credit is looked at."""
+    for number in range(SEEDS):
+        judged = replace(subject, seed=compute_tagged_hash("bench/sample", subject.seed, bytes([number])))
+        settled = make_settlement(judged, tickets, payloads)()
+        assert isinstance(settled, Settled)
+        if settled.update_scale != "0":
+            return judged
+    raise RuntimeError(f"{subject.label}: an update that is followed on one of {SEEDS} samples expected")
 
 
 def add_figures(report: Report, label: str, times: dict[str, list[float]]) -> None:

@@ -78,14 +78,17 @@ def compute_squared_norm(x: Integers) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """Something to be taken out of many deltas, with its squared norm."""
+    """Something to be taken out of many deltas, with its squared norm; `fits`: no product of it with a delta, nor a
+    part of one, is 2^63 or more."""
 
     entries: Integers
     squared_norm: int
+    fits: bool
 
 
 def make_direction(entries: Integers) -> Direction:
-    return Direction(entries, compute_squared_norm(entries))
+    fits = int(np.abs(entries).sum()) * DELTA_LIMIT < 1 << 63
+    return Direction(entries, compute_squared_norm(entries), fits)
 
 
 def take_out(a: Integers, direction: Direction) -> Integers:
@@ -96,7 +99,7 @@ def take_out(a: Integers, direction: Direction) -> Integers:
     """
     if direction.squared_norm == 0:
         return a
-    alpha, left = _find_part(a, direction), np.empty_like(a)
+    (alpha,), left = _find_parts(a[None, :], direction), np.empty_like(a)
     for part in _cut(len(a)):
         _subtract(a[part], alpha * direction.entries[part], left[part])
     return left
@@ -106,15 +109,17 @@ def take_out_of_rows(rows: Integers, direction: Direction) -> Integers:
     """What take_out leaves of every row [k, n]: where rows are short, numpy's calls take longer than their work."""
     if direction.squared_norm == 0:
         return rows
-    alphas = np.array([_find_part(row, direction) for row in rows], np.int64)
+    alphas = np.array(_find_parts(rows, direction), np.int64)
     left = np.empty_like(rows)
     _subtract(rows, alphas[:, None] * direction.entries, left)
     return left
 
 
-def _find_part(a: Integers, direction: Direction) -> int:
-    """alpha: how much of a lies along the direction, in units of 2^-20."""
-    return round_quotient(compute_dot(a, direction.entries) << FACTOR_BITS, direction.squared_norm)
+def _find_parts(rows: Integers, direction: Direction) -> list[int]:
+    """alpha of every row: how much of it lies along the direction, in units of 2^-20."""
+    b, norm = direction.entries, direction.squared_norm
+    dots = rows.dot(b).tolist() if direction.fits else [compute_dot(row, b) for row in rows]
+    return [round_quotient(dot << FACTOR_BITS, norm) for dot in dots]
 
 
 def _subtract(a: Integers, scaled: Integers, left: Integers) -> None:
