@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from baselines import Enough, Outcome, pair, run_adam, run_lbfgs, warm_up
+from designs import draw_unit_spread, make_rng
 from figures import Report, finish, median, parse_options
 from torch import Tensor
 
@@ -66,41 +67,33 @@ def compare(report: Report, quick: bool) -> None:
     projected = Projected(problem)
     varpro = run_all_newton(projected, [start[: projected.size] for start in starts])
     lbfgs, adam = run_baselines(problem, starts, quick)
-    report.add_one(
-        f"n={len(problem.a1)} d={problem.x_shape[0]}: Newton, {STARTS} starts", newton.seconds, "s"
-    )
-    report.add_one("  its steps", newton.steps, "steps")
-    report.add_one("  gradient, of the start's, worst of them", newton.gradient, "", at_most=ENOUGH)
-    report.add_one("  best loss", newton.loss, "")
+    title = f"attention n={len(problem.a1)} d={problem.x_shape[0]}, {STARTS} starts"
+    report.add_one(f"{title}: Newton", newton.seconds, "s")
+    report.add_one(f"{title}: Newton, steps", newton.steps, "steps")
+    report.add_one(f"{title}: Newton, worst gradient, of the start's", newton.gradient, "", at_most=ENOUGH)
+    report.add_one(f"{title}: Newton, best loss", newton.loss, "")
     for name, end in (("variable projection", varpro), ("LBFGS", lbfgs), (f"Adam {ADAM_RATE:g}", adam)):
-        report.add_one(f"  {name}: all starts", end.seconds, f"s, {end.steps} steps")
-        report.add_one(f"  {name}: worst gradient", end.gradient, "")
-        report.add_one(f"  {name}: best loss", end.loss, "")
-    report.add_one(
-        "  Newton's time over LBFGS's", newton.seconds / lbfgs.seconds, "", at_most=None if quick else 0.1
-    )
+        report.add_one(f"{title}: {name}", end.seconds, f"s, {end.steps} steps")
+        report.add_one(f"{title}: {name}, worst gradient, of the start's", end.gradient, "")
+        report.add_one(f"{title}: {name}, best loss", end.loss, "")
+    ratio = newton.seconds / lbfgs.seconds
+    report.add_one(f"{title}: Newton / LBFGS", ratio, "x", at_most=None if quick else 0.1)
     better = min(lbfgs.loss, adam.loss)
-    report.add_one("  Newton's loss over the better of theirs", newton.loss / better, "", at_most=1.01)
+    ratio = newton.loss / better
+    report.add_one(f"{title}: Newton's loss / the better of LBFGS and Adam", ratio, "x", at_most=1.01)
     if lbfgs.gradient > ENOUGH:
         report.notes.append(f"LBFGS did not reach {ENOUGH:g}: its time is {LBFGS_EVALUATIONS} evaluations or")
         report.notes[-1] += f" {QUICK_S if quick else LBFGS_S:g} s a start, whichever came first"
 
 
 def make_problem(rows: int, wide: int, seed: str) -> tuple[AttentionLoss, np.random.Generator]:
-    rng = np.random.default_rng(list(seed.encode()))
-    a1, a2 = draw_spread(rows, wide, rng), draw_spread(rows, wide, rng)
+    rng = make_rng(seed)
+    a1, a2 = (draw_unit_spread(rng, rows, wide, CONDITION) * rows**0.5 for _ in range(2))
     a3 = torch.from_numpy(rng.standard_normal((rows, wide)))
     x = torch.from_numpy(PLANTED * rng.standard_normal((wide, wide)))
     y = torch.from_numpy(rng.standard_normal((wide, wide)))
     noise = torch.from_numpy(NOISE * rng.standard_normal((rows, wide)))
     return AttentionLoss(a1, a2, a3, torch.softmax(a1 @ x @ a2.T, 1) @ a3 @ y + noise, WEIGHT), rng
-
-
-def draw_spread(rows: int, wide: int, rng: np.random.Generator) -> Tensor:
-    """Rows of norm around 1, singular values spread evenly in logarithm."""
-    left = np.linalg.qr(rng.standard_normal((rows, wide)))[0]
-    right = np.linalg.qr(rng.standard_normal((wide, wide)))[0]
-    return torch.from_numpy(left * np.logspace(0, -math.log10(CONDITION), wide) @ right * rows**0.5)
 
 
 def run_all_newton(problem: SmoothLoss, starts: Sequence[Tensor]) -> Best:
@@ -141,11 +134,12 @@ def measure_scaling(report: Report, sizes: Sequence[int]) -> None:
     times = report.time(works, TIMES, 0.05)
     seconds = [median(times[str(rows)]) for rows in sizes]
     for rows, values in zip(sizes, (times[str(rows)] for rows in sizes), strict=True):
-        report.add(f"a Newton step, n={rows} d={WIDE}", [s * 1e3 for s in values], "ms")
+        report.add(f"attention n={rows} d={WIDE}: a Newton step", [s * 1e3 for s in values], "ms")
     slope = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
-    report.add_one("slope of its time against n", float(slope), "", at_most=2.3)
+    title = f"attention d={WIDE}: slope of a Newton step's time against n"
+    report.add_one(title, float(slope), "", at_most=2.3)
     last = math.log(seconds[-1] / seconds[-2]) / math.log(sizes[-1] / sizes[-2])
-    report.add_one("  between the two largest", last, "", at_most=2.3)
+    report.add_one(f"{title}, between the two largest", last, "", at_most=2.3)
 
 
 def make_step(rows: int, seed: str) -> Step:

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import numpy as np
 import torch
 from baselines import LossAndGradient, Outcome, run_adam, run_lbfgs, warm_up
+from designs import make_rng
 from figures import Report, finish, median, parse_options
 from torch import Tensor
 
@@ -54,7 +54,7 @@ def measure(report: Report, quick: bool) -> None:
 
 def make_problem(samples: int, neurons: int, seed: str) -> tuple[ExponentialLoss, Tensor]:
     """Directions on the sphere, targets in [-1, 1], and the drawn weights."""
-    rng = np.random.default_rng(list(seed.encode()))
+    rng = make_rng(seed)
     inputs, _ = normalise(torch.from_numpy(rng.standard_normal((samples, WIDE))))
     targets = torch.from_numpy(rng.uniform(-1, 1, samples))
     start, signs = draw_weights(WIDE, neurons, rng)
@@ -74,22 +74,19 @@ def compare(report: Report, neurons: int, rounds: int, budget_s: float) -> None:
             seconds.setdefault(name, []).append(ends[name].seconds)
     ends["LBFGS"] = run_lbfgs(pair(loss), start.flatten(), is_enough, budget_s)
     seconds["LBFGS"] = [ends["LBFGS"].seconds]
-    title = f"n={SAMPLES} d={WIDE} m={neurons}"
+    title = f"exponential n={SAMPLES} d={WIDE} m={neurons}"
     report.add(f"{title}: kernel Gauss-Newton", [s * 1e3 for s in seconds["newton"]], "ms")
-    report.add_one("  its steps", newton.steps, "steps")
-    report.add_one("  its residual", newton.residual_norm, "", at_most=ENOUGH)
-    report.add("  gradient descent by the kernel", [s * 1e3 for s in seconds["descent"]], "ms")
-    report.add_one("  gradient descent's steps", descent.steps, "steps")
+    report.add_one(f"{title}: kernel Gauss-Newton, steps", newton.steps, "steps")
+    report.add_one(f"{title}: kernel Gauss-Newton, residual", newton.residual_norm, "", at_most=ENOUGH)
+    report.add(f"{title}: gradient descent by the kernel", [s * 1e3 for s in seconds["descent"]], "ms")
+    report.add_one(f"{title}: gradient descent by the kernel, steps", descent.steps, "steps")
     for name, end in ends.items():
-        report.add(f"  {name}", [s * 1e3 for s in seconds[name]], "ms")
-        report.add_one(
-            f"  {name}: residual reached", (2 * end.loss) ** 0.5, f"({end.evaluations} evaluations)"
-        )
+        report.add(f"{title}: {name}", [s * 1e3 for s in seconds[name]], "ms")
+        reached, evaluations = (2 * end.loss) ** 0.5, f"({end.evaluations} evaluations)"
+        report.add_one(f"{title}: {name}, residual", reached, evaluations)
     best = min(baselines, key=lambda name: rank(ends[name], seconds[name]))
     ratios = [ours / theirs for ours, theirs in zip(seconds["newton"], seconds[best], strict=True)]
-    report.add(
-        f"  Gauss-Newton's time over that of {best}", ratios, "", at_most=None if report.quick else 0.1
-    )
+    report.add(f"{title}: Gauss-Newton / {best}", ratios, "x", at_most=None if report.quick else 0.1)
     if not ends[best].reached:
         report.notes.append(f"{best} did not reach {ENOUGH:g} in {budget_s:g} s: its time is a lower bound")
 
@@ -138,14 +135,15 @@ def check_theory(report: Report, widths: Sequence[int]) -> None:
         stages = list(descend(loss, start, rate))
         observed = observe_rate([stage.residual_norm for stage in stages])
         drifts.append(measure_drift(stages[-1].weights_DM, start))
-        title = f"n={THEORY_SAMPLES} d={WIDE} m={neurons}"
+        title = f"exponential n={THEORY_SAMPLES} d={WIDE} m={neurons}"
         predicted = 1 - rate * neurons * least
         last = {"at_most": predicted + 0.02} if neurons == widths[-1] else {}
         report.add_one(f"{title}: rate of descent, predicted", predicted, "a step")
-        report.add_one("  observed over the second half", observed, "a step", **last)
-        report.add_one("  drift of the farthest neuron", drifts[-1], "")
-        report.add_one("  kernel's deviation from its limit", measure_deviation(loss, kernel), "of lambda")
-    name = f"drift at m={widths[-1]} over that at m={widths[0]}"
+        report.add_one(f"{title}: rate of descent, observed over the second half", observed, "a step", **last)
+        report.add_one(f"{title}: drift of the farthest neuron", drifts[-1], "")
+        deviation = measure_deviation(loss, kernel)
+        report.add_one(f"{title}: kernel's deviation from its limit", deviation, "of lambda")
+    name = f"exponential n={THEORY_SAMPLES} d={WIDE}: drift at m={widths[-1]} over that at m={widths[0]}"
     report.add_one(name, drifts[-1] / drifts[0], "", at_most=None if report.quick else 0.5)
 
 

@@ -10,6 +10,7 @@ from itertools import islice
 
 import numpy as np
 import torch
+from designs import make_rng
 from figures import Report, finish, parse_options
 from torch import Tensor
 
@@ -28,6 +29,7 @@ SERVER_RATE = (
 )
 PERSONAL = 0.5  # of a user's own point beside the common one
 TIMES = 5
+TITLE = f"{USERS} users n={SAMPLES} d={WIDE}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,14 +45,15 @@ def measure(report: Report, quick: bool) -> None:
     users = make_users(report.seed)
     start = torch.ones(WIDE, dtype=torch.float64)
     best = run_to_end(run_newton(users, start)).loss
-    report.add_one("pooled Newton's loss", best, "")
+    report.add_one(f"{TITLE}: pooled Newton, loss", best, "")
     for server_rate, has_control in ((1.0, False), (SERVER_RATE, False), (SERVER_RATE, True)):
         plan = choose_federation(users, start, LOCAL_STEPS, server_rate, has_control)
         seen = list(islice(run_federated(users, start, plan), ROUNDS + 1))
         control = ", control variates" if has_control else ""
-        add_figures(report, f"server rate {server_rate:g}{control}", seen, best, server_rate == SERVER_RATE)
+        title = f"{TITLE} K={LOCAL_STEPS}, server rate {server_rate:g}{control}"
+        add_figures(report, title, seen, best, server_rate == SERVER_RATE)
         bound = bound_gap(users, start, plan.local_rate * server_rate * LOCAL_STEPS * ROUNDS)
-        report.add_one("  the theorem's bound without drift", bound, "")
+        report.add_one(f"{title}: the theorem's bound without drift", bound, "")
     plan = choose_federation(users, start, LOCAL_STEPS)
     times = report.time(
         {
@@ -59,25 +62,26 @@ def measure(report: Report, quick: bool) -> None:
         },
         TIMES,
     )
-    report.add("a round, no chain", [s * 1e3 / ROUNDS for s in times["rounds"]], "ms")
-    report.add("pooled Newton, all", [s * 1e3 for s in times["newton"]], "ms")
+    report.add(
+        f"{TITLE} K={LOCAL_STEPS}: a round, no chain", [s * 1e3 / ROUNDS for s in times["rounds"]], "ms"
+    )
+    report.add(f"{TITLE}: pooled Newton", [s * 1e3 for s in times["newton"]], "ms")
 
 
-def add_figures(report: Report, name: str, seen: Sequence[Round], best: float, aimed: bool) -> None:
+def add_figures(report: Report, title: str, seen: Sequence[Round], best: float, aimed: bool) -> None:
     end = seen[-1]
-    title = f"{USERS} users n={SAMPLES} d={WIDE} K={LOCAL_STEPS}, {name}"
     report.add_one(
         f"{title}: gap after {end.number} rounds", abs(end.loss - best), "", at_most=1e-8 if aimed else None
     )
-    report.add_one("  gap at the start", seen[0].loss - best, "")
-    report.add_one("  gradient of the mean loss, norm", end.gradient_norm, "")
-    report.add_one("  heterogeneity: users' gradients about their mean", end.heterogeneity, "")
-    report.add_one("  drift term (eta K L heterogeneity)^2", end.drift_term, "")
-    report.add_one("  spread of users' ends, squared", end.spread, "")
+    report.add_one(f"{title}: gap at the start", seen[0].loss - best, "")
+    report.add_one(f"{title}: gradient of the mean loss, norm", end.gradient_norm, "")
+    report.add_one(f"{title}: heterogeneity, users' gradients about their mean", end.heterogeneity, "")
+    report.add_one(f"{title}: drift term (eta K L heterogeneity)^2", end.drift_term, "")
+    report.add_one(f"{title}: spread of users' ends, squared", end.spread, "")
 
 
 def make_users(seed: str) -> MeanLoss:
-    rng = np.random.default_rng(list(seed.encode()))
+    rng = make_rng(seed)
     common = rng.standard_normal(WIDE)
     return MeanLoss([make_user(rng, common) for _ in range(USERS)])
 

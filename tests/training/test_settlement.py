@@ -19,8 +19,17 @@ from training.exact.integers import (
     round_quotient,
     shrink,
     take_out,
+    take_out_of_rows,
 )
-from training.settlement import SCALES, Merge, merge_deltas, move_weights, search_line
+from training.settlement import (
+    SCALES,
+    Merge,
+    merge_deltas,
+    move_weights,
+    search_line,
+    take_out_all,
+    take_out_of_each,
+)
 
 LIMIT = 2**27 - 1
 deltas = st.lists(st.lists(st.integers(-(2**28), 2**28), min_size=3, max_size=3), min_size=1, max_size=7)
@@ -146,6 +155,34 @@ ONE = np.eye(1, LARGE, dtype=np.int64)[0]
 )
 def test_projection_is_that_of_fractions_at_the_limits(a: Integers, b: Integers) -> None:
     assert take_out(a, make_direction(b)).tolist() == take_out_by_fractions(a.tolist(), b.tolist())
+
+
+rows_of_five = st.lists(
+    st.lists(st.integers(-(2**28), 2**28), min_size=5, max_size=5), min_size=1, max_size=4
+)
+
+
+@given(rows_of_five, st.integers(-(2**28), 2**28))
+def test_projection_of_rows_is_that_of_each(rows: list[list[int]], entry: int) -> None:
+    direction = make_direction(np.array([entry, 3, -1, 0, 2**20]))
+    table = np.array(rows, np.int64)
+    assert (take_out_of_rows(table, direction) == [take_out(row, direction) for row in table]).all()
+
+
+@pytest.mark.parametrize("size", [4, 300, 2**13, 2**14 + 1])
+def test_projection_of_updates_is_that_of_each_whatever_their_length(size: int) -> None:
+    """Short ones are handled several at a time; a direction of large entries does not fit a sum in int64."""
+    rng = np.random.default_rng(size)
+    directions = [make_direction(rng.integers(-limit, limit, size)) for limit in (DELTA_LIMIT, 2**12)]
+    assert [each.fits for each in directions] == [size < 300, True]
+    updates = [rng.integers(-DELTA_LIMIT, DELTA_LIMIT, size).astype(np.int32) for _ in range(5)]
+    left = list(take_out_of_each(updates, directions))
+    expected = [take_out_all(update.astype(np.int64), directions) for update in updates]
+    assert [each.tolist() for each in left] == [each.tolist() for each in expected]
+    whole = updates[0].astype(np.int64).tolist()
+    assert take_out(updates[0].astype(np.int64), directions[0]).tolist() == take_out_by_fractions(
+        whole, directions[0].entries.tolist()
+    )
 
 
 def test_projection_of_the_largest_vectors_does_not_overflow() -> None:
