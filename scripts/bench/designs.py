@@ -18,7 +18,8 @@ def make_rng(seed: str, label: str = "") -> np.random.Generator:
 def draw_spread(rng: np.random.Generator, n: int, d: int, condition: float) -> Tensor:
     """A [n, d] with rows of norm ROW_NORM in the mean square, its singular values evenly spread in logarithm."""
     spread = draw_unit_spread(rng, n, d, condition)
-    return spread * (ROW_NORM * math.sqrt(n) / spread.norm())
+    scaled: Tensor = spread * (ROW_NORM * math.sqrt(n) / spread.norm())
+    return scaled
 
 
 def draw_unit_spread(rng: np.random.Generator, n: int, d: int, condition: float) -> Tensor:
