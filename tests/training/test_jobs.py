@@ -34,6 +34,8 @@ ARRAYS = {
     "sea_temperature.npz": "41388b7986f24932fce0e9097ae73cce1f9e4ae59509f19ff4093ad19a781bb4",
     "next_word.npz": "a748772e73d187f07237327bed2637825bb5f42615347ddf692e8738f53126db",
     "planted.npz": "db25c3ee394ffbe144e53da230d84708b06f83615895d51d5293d2d79cb2d7f5",
+    "word_triples.npz": "90e1ddafc39e1e0c412f15b316dbf6b5ac67f090ba3b7fedadfc1dc91ed13d83",
+    "robust_digits.npz": "3d7299e25d6085b30d423edc3c64a497b462a9b7ebb46f63252a192ffd68568e",
 }
 SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
     "breast_cancer": "9a61685a46c41659d0142d7ec3245359040eac59bf793806fab51d19c767d9ae",
@@ -42,6 +44,8 @@ SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
     "sea_temperature": "b25c00a136211196bbe5eed400b7d2490d410f466d95dcfb1c28d8d476c42750",
     "next_word": "db37bb0d3abfc2cfe5ac2954ea6a78b4eae28adbf70770452320754d2189f515",
     "planted_cosh": "80e67a496ce4ed36021ece7608ca1b033ad27d1275890a848067995cdd8ec323",
+    "word_triples": "85ab7ab008760bdb916f77a68af3379521b9f4052484b35050e8c748a7bb80b1",
+    "robust_digits": "3294f69789f963d5c1fdec0efc7d65fb6422581faf727709bfcabdc7d863e31e",
     "digits": "84141478f16f3f969751f905867b31056b485195588639a1f1f1db986f82fbfb",
     "teacher": "328d0e1979955ea5b67a22ffbdb9b80ac2de82121aacd27b8928afd345e76420",
 }
