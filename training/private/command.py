@@ -21,7 +21,15 @@ import numpy as np
 from training.errors import PrivacyRefused
 from training.private.attention import claim_error, estimate_error, make_attention
 from training.private.budget import Budget, identify_records, spend, write_whole
-from training.private.gram import MEMORY_LIMIT, Array, Terms, check_records, clip_records, make_gram
+from training.private.gram import (
+    MEMORY_LIMIT,
+    Array,
+    Terms,
+    check_records,
+    check_scale,
+    clip_records,
+    make_gram,
+)
 from training.private.noise import SecretNoise
 from training.private.recommend import expect_error, recommend
 from training.private.release import Mechanism, Plan, make_plan, release, round_release
@@ -30,7 +38,7 @@ Json = dict[str, object]
 Choice = Literal["auto", "sampling", "gaussian"]
 FAILED, BAD_USAGE, BAD_FILE = 1, 2, 3
 NAME = "Y"
-OF_FILES = {"Y", "budget"}  # fields of refusals that lie in a file, not in an option
+CODES = {"Y": BAD_FILE, "budget": BAD_FILE, "total_epsilon": FAILED, "total_delta": FAILED}  # else BAD_USAGE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         answer = run(options)
     except PrivacyRefused as error:
-        return refuse(str(error), BAD_FILE if error.field in OF_FILES else BAD_USAGE)
+        return refuse(str(error), CODES.get(error.field, BAD_USAGE))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return refuse(f"{where}{(error.strerror or str(error)).lower()}; nothing was released", FAILED)
@@ -64,6 +72,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def run(options: argparse.Namespace) -> Json:
     terms = Terms(options.alpha, options.eta, options.epsilon, options.delta)
     records = load_records(options.file)
+    check_scale(terms, *records.shape)
     plan, reason = choose_plan(terms, options.mechanism, *records.shape)
     if options.output.exists():
         raise PrivacyRefused("output", f"{options.output} exists, and may be a release that was paid for")
@@ -80,6 +89,8 @@ def run(options: argparse.Namespace) -> Json:
 
 def load_records(path: Path) -> Array:
     """Y of an npz file, or its only array. Raises PrivacyRefused."""
+    if not path.is_file():
+        raise PrivacyRefused(NAME, f"there is no file {path}")
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
@@ -96,7 +107,7 @@ def load_records(path: Path) -> Array:
         raise PrivacyRefused(NAME, f"{path} is no npz file of numbers: {error}") from None
     if values.dtype.kind not in "fiu":
         raise PrivacyRefused(NAME, f"real numbers expected, {values.dtype} came")
-    records = values.astype(np.float64)
+    records: Array = values.astype(np.float64)
     check_records(records)
     return records
 
@@ -125,7 +136,7 @@ def spend_budget(options: argparse.Namespace, records: Array, plan: Plan) -> Bud
 def encode_release(plan: Plan, z: Array, attention: Array, project: bool) -> bytes:
     """What may be published: Z, the attention made of it, and the terms."""
     terms, file = plan.terms, io.BytesIO()
-    public = {"alpha": terms.alpha, "eta": terms.eta, "epsilon": terms.epsilon, "delta": plan.delta}
+    public: Json = {"alpha": terms.alpha, "eta": terms.eta, "epsilon": terms.epsilon, "delta": plan.delta}
     public |= {"mechanism": plan.mechanism, "projected": project}
     public |= {"samples": plan.samples} if plan.mechanism == "sampling" else {"sigma": plan.sigma}
     np.savez_compressed(file, Z=z, attention=attention, terms=np.array(json.dumps(public)))
@@ -163,7 +174,9 @@ def describe(plan: Plan, reason: str, z: Array, d: int) -> Json:
 
 
 def describe_budget(budget: Budget | None) -> Json | None:
-    return budget and {
+    if budget is None:
+        return None
+    return {
         "epsilon": budget.epsilon,
         "delta": budget.delta,
         "total_epsilon": budget.total_epsilon,

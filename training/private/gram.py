@@ -20,6 +20,11 @@ from training.errors import PrivacyRefused
 Array = NDArray[np.float64]
 
 MEMORY_LIMIT = 1 << 31  # bytes of a release
+LARGEST_GRAM = 2.0**26  # so that noise seldom leaves the 2^28 of the grid
+ROUNDING = 2.0**-52  # of a product, as a share of it
+RIDGE_PRECISION = (
+    1e-7  # what rounding may change of the ridge, as a share: the accountants' margin is above it
+)
 SQUARES = 12  # matrices [n, n] that exist at once, at the most
 EPSILON_LIMIT = 64.0  # e^64: a release that promises less is not private in any sense
 DELTA_LEAST = 1e-40  # below it the two accountants have not been compared
@@ -76,6 +81,17 @@ def check_records(records_nd: Array) -> None:
         )
     if not np.isfinite(records_nd).all():
         raise PrivacyRefused("Y", "numbers expected, infinities or NaN came")
+
+
+def check_scale(terms: Terms, n: int, d: int) -> None:
+    """Raise PrivacyRefused where float64 or the grid of releases is too coarse for what n rows and d records may be."""
+    largest = d * terms.alpha**2
+    if largest + terms.eta > LARGEST_GRAM:
+        words = f"d alpha^2 + eta of at most {LARGEST_GRAM:g} expected: scale Y, alpha and eta down"
+        raise PrivacyRefused("alpha", f"{words}; {largest + terms.eta:g} came")
+    least = n * largest * ROUNDING / RIDGE_PRECISION
+    if terms.eta < least:
+        raise PrivacyRefused("eta", f"at least {least:.3g} expected, so that rounding cannot hide the ridge")
 
 
 def clip_records(records_nd: Array, alpha: float) -> Array:

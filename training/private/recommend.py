@@ -73,7 +73,8 @@ def bound_entry(plan: Plan, n: int, d: int) -> float:
     """What no entry of Z - M exceeds with probability 1 - CONFIDENCE, whatever the data are.
 
     Sampling: an entry is a difference of two quadratic forms of S, each off by a chi-square's share u of itself, so by
-    at most u max S_ii; u = 2 sqrt(x/k) + 2 x/k with n^2 such forms (Laurent and Massart). Gaussian: n (n + 1) / 2 entries.
+    at most u max S_ii; u = 2 sqrt(x/k) + 2 x/k with n^2 such forms (Laurent and Massart). Gaussian:
+    n (n + 1) / 2 entries, none of a larger deviation than sigma.
     """
     if plan.mechanism == "gaussian":
         return plan.sigma * math.sqrt(2 * math.log(n * (n + 1) / CONFIDENCE))

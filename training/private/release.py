@@ -18,7 +18,7 @@ import numpy as np
 
 from training.errors import PrivacyRefused
 from training.private.gaussian import draw_symmetric, find_noise
-from training.private.gram import Array, Terms, check_records, clip_records, make_gram
+from training.private.gram import Array, Terms, check_records, check_scale, clip_records, make_gram
 from training.private.noise import SecretNoise
 from training.private.samples import Accounted, count_samples
 
@@ -66,9 +66,10 @@ def make_plan(terms: Terms, mechanism: Mechanism) -> Plan:
 def release(plan: Plan, records_nd: Array, noise: SecretNoise, project: bool = False) -> Array:
     """Z [n, n] on steps of 2^-24; `project` makes it positive semidefinite to within its rounding.
 
-    Raises PrivacyRefused for records that are no numbers or too many, and for a Z beyond the grid.
+    Raises PrivacyRefused for records that are no numbers, too many or too large, and for a Z beyond the grid.
     """
     check_records(records_nd)
+    check_scale(plan.terms, *records_nd.shape)
     gram = make_gram(clip_records(records_nd, plan.terms.alpha))
     if plan.mechanism == "sampling":
         z = sample_gram(gram, plan.terms.eta, plan.samples, noise)
