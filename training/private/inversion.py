@@ -3,7 +3,8 @@
 delta = E (1 - e^(epsilon - L))+ = 1/(2 pi i) int E e^(s L) e^(-s epsilon) / (s (s + 1)) ds over any path from below to
 above that crosses the real line in (0, 1/r). It crosses at the saddle point, so nothing cancels and small deltas are
 as precise as large ones; and it bends to the right as a hyperbola, where e^(-s epsilon) ends it: in the hyperbola's
-parameter the trapezoidal rule converges exponentially. [our choice of path]
+parameter the trapezoidal rule converges exponentially. Where L exceeds epsilon in the mean it is the complement that is
+small: 1 - delta = E min(1, e^(epsilon - L)) is minus the same integral with a crossing in (-1, 0). [our choice of path]
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def invert_delta(samples: int, ratio: float, epsilon: float) -> float:
     while points <= MOST_POINTS:
         value = path.integrate(points)
         if abs(value - last) <= PRECISION * abs(value):
-            return value
+            return 1 - value if path.is_complement else value
         points, last = 2 * points, value
     raise ArithmeticError(
         f"delta of {samples} samples at ratio {ratio:g}, epsilon {epsilon:g}: no convergence"
@@ -41,6 +42,8 @@ class _Path:
     def __init__(self, samples: int, ratio: float, epsilon: float) -> None:
         self._shape, self._epsilon = samples / 2, epsilon
         self._ratio, self._q = ratio, ratio * ratio / (1 + ratio)
+        self.is_complement = self._shape * self._q > epsilon  # the mean of L is k q / 2
+        self._sign = -1 if self.is_complement else 1
         self._saddle = self._find_saddle()
         self._width = 1 / math.sqrt(self._get_curvature(self._saddle))
         self._top = float(self._get_exponent(np.array([self._saddle + 0j]))[0].real)
@@ -63,19 +66,22 @@ class _Path:
 
     def _get_exponent(self, s: Complex) -> Complex:
         exponent: Complex = (
-            -self._shape * _log1p(-self._q * s * (s + 1)) - s * self._epsilon - np.log(s) - np.log(s + 1)
+            -self._shape * _log1p(-self._q * s * (s + 1))
+            - s * self._epsilon
+            - np.log(self._sign * s)
+            - np.log(s + 1)
         )
         return exponent
 
     def _find_saddle(self) -> float:
-        """Where the exponent is lowest on (0, 1/r): its slope rises from minus to plus infinity there."""
-        low, high = 0.0, 1 / self._ratio
+        """Where the exponent is lowest on (0, 1/r) or (-1, 0): its slope rises from minus to plus infinity there."""
+        low, high = (-1.0, 0.0) if self.is_complement else (0.0, 1 / self._ratio)
         for _ in range(HALVINGS):
             middle = (low + high) / 2
             if not low < middle < high:
                 break
             low, high = (middle, high) if self._get_slope(middle) < 0 else (low, middle)
-        return low if low > 0 else high
+        return (low + high) / 2
 
     def _get_slope(self, s: float) -> float:
         # 1 - q s (s+1) by its roots, as it is next to 0 near 1/r

@@ -54,4 +54,4 @@ def bound_delta(samples: int, ratio: float, epsilon: float, order: float) -> flo
     """
     s, q = order, ratio * ratio / (1 + ratio)
     logarithm = -samples / 2 * math.log1p(-q * s * (s + 1)) - s * epsilon
-    return math.exp(logarithm + s * math.log(s) - (1 + s) * math.log1p(s))
+    return math.exp(min(0.0, logarithm + s * math.log(s) - (1 + s) * math.log1p(s)))
