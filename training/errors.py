@@ -44,6 +44,14 @@ class ProblemRefused(TrainingError):
         self.field = field
 
 
+class PrivacyRefused(TrainingError):
+    """A release that cannot be private, or not of use. `field` names what to change; the message how."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
 class CheckpointRefused(TrainingError):
     """A file that does not hold exact weights of a task. `field` is `file` if it is no checkpoint at all."""
 

@@ -48,6 +48,10 @@ cli = LazyGroup(
             "node.cli.verify_checkpoint:verify_checkpoint",
             "Check a checkpoint against a proof of its job, without the chain.",
         ),
+        "private-attention": Lazy(
+            "node.cli.private_attention:private_attention",
+            "Release an attention matrix under differential privacy.",
+        ),
         "confirmations": Lazy(
             "node.cli.confirmations:confirmations", "How many blocks to wait before a payment counts."
         ),

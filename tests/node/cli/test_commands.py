@@ -58,5 +58,6 @@ def test_verbs_are_these() -> None:
         " testnet·restart job·quote job·submit job·list job·show job·watch job·updates job·cancel job·result"
         " job·slices job·solve job·evaluate job·provenance job·proof wallet·list wallet·new wallet·balance wallet·send"
         " chain·show chain·tx chain·export chain·verify config·show explain verify verify-checkpoint confirmations cost"
+        " private-attention"
     )
     assert set(COMMANDS) == {name.replace("·", " ") for name in expected.split()}

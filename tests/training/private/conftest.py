@@ -1,0 +1,5 @@
+"""What every test here runs under."""
+
+from tests.training.one_thread import one_thread
+
+__all__ = ["one_thread"]
