@@ -13,15 +13,15 @@ from safetensors.numpy import save
 from training.engine import Task
 from training.errors import BadInput, CheckpointRefused
 from training.exact.grids import MASTER
-from training.objectives.base import Floats, Integers, count_parameters
+from training.objective_params import OBJECTIVES
+from training.objectives.base import Floats, Integers, Objective, count_parameters
 from training.objectives.registry import get_objective
 
-TENSOR_NAMES = ("X", "Y")  # as the papers call them
 MAX_HEADER_BYTES = 1 << 20  # of a checkpoint: ours has less than 1 KiB
 
 
 def write_checkpoint(task: Task, weights: bytes, metadata: dict[str, str]) -> bytes:
-    """Return the bytes of a safetensors file with tensors X (and Y) in float64.
+    """Return the bytes of a safetensors file with the objective's tensors in float64, named as in job files.
 
     The metadata become one JSON text under the key "gradientcoin": with several keys their order, and so the file's
     bytes, would differ from run to run.
@@ -31,7 +31,7 @@ def write_checkpoint(task: Task, weights: bytes, metadata: dict[str, str]) -> by
     if len(flat) != count_parameters(objective):
         raise BadInput(f"weights: {count_parameters(objective)} values expected, got {len(flat)}")
     tensors, start = {}, 0
-    for name, shape in zip(TENSOR_NAMES, objective.shapes, strict=False):
+    for name, shape in _name_shapes(objective).items():
         size = int(np.prod(shape))
         tensors[name] = np.ldexp(flat[start : start + size].astype(np.float64), -MASTER.f).reshape(shape)
         start += size
@@ -50,12 +50,16 @@ def read_checkpoint(task: Task, data: bytes) -> bytes:
     looked at.
     """
     objective = get_objective(task.objective, task.params)
-    shapes = dict(zip(TENSOR_NAMES, objective.shapes, strict=False))
+    shapes = _name_shapes(objective)
     tensors = _read_tensors(data, get_checkpoint_limit(task))
     if set(tensors) != set(shapes):
         got = ", ".join(sorted(tensors)) or "none"
-        raise CheckpointRefused("tensors", f"{' and '.join(shapes)} expected, got {got[:200]}")
+        raise CheckpointRefused("tensors", f"{', '.join(shapes)} expected, got {got[:200]}")
     return b"".join(_read_weights(name, tensors[name], shape) for name, shape in shapes.items())
+
+
+def _name_shapes(objective: Objective) -> dict[str, tuple[int, ...]]:
+    return dict(zip(OBJECTIVES[objective.name].tensors, objective.shapes, strict=True))
 
 
 Tensor = tuple[str, tuple[int, ...], bytes]  # dtype, shape, values

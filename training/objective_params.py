@@ -87,7 +87,7 @@ OBJECTIVES = {
             IntegerParam("features", 1, 1024),
             IntegerParam("neurons", 2, 4096),
             IntegerParam("steps", 1, 8),
-            DecimalParam("radius", 4095, 12, 1),
+            DecimalParam("stride", 1023, 12, 1),
             DecimalParam("shift", 4095, 8),
         ),
         tensors=("W",),

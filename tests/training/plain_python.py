@@ -284,7 +284,7 @@ def look(problem: Problem, x: Row, y: int, w: Rows) -> tuple[Row, Row, int]:
 
 def attack(problem: Problem, sample: Sample, tensors: list[Rows]) -> tuple[list[Rows], Row, Row, int]:
     """Products 1 to 2P + 1, x_P, M and R there."""
-    d, m, steps, radius, _ = problem.task.params
+    d, m, steps, stride, _ = problem.task.params
     stream = open_stream(compute_tagged_hash("gc/relu"), "weights")
     drawn = [[get_word(stream, i * (m // 2) + j) % 2**17 - 2**16 for j in range(m // 2)] for i in range(d)]
     w = [
@@ -296,8 +296,7 @@ def attack(problem: Problem, sample: Sample, tensors: list[Rows]) -> tuple[list[
     x, products = a, [[s]]
     for _ in range(steps):
         h = multiply([active], transpose(w))[0]
-        moved = [n + -(-2 * radius // steps) * sign(r) * sign(k) for n, k in zip(x, h, strict=True)]
-        x = [saturate(max(n - radius, min(k, n + radius)), 15) for n, k in zip(a, moved, strict=True)]
+        x = [saturate(n + stride * sign(r) * sign(k), 15) for n, k in zip(x, h, strict=True)]
         s, active, r = look(problem, x, y, w)
         products += [[h], [s]]
     return products, x, active, r

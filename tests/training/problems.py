@@ -159,7 +159,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     ),
     "adversarial relu saturated": lambda: make_problem(
         "adversarial_relu",
-        (17, 66, 1, 4095, 0),
+        (17, 66, 1, 1023, 0),
         shard=24,
         rates=((4095, 8),),
         input_bits=16,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from tests.training.problems import LIMIT, Problem, make_problem
+from tests.training.problems import LIMIT, PROBLEMS, Problem, make_problem
 from training.checkpoint import get_checkpoint_limit, read_checkpoint, write_checkpoint
 from training.errors import CheckpointRefused
 from training.objectives.base import Floats
@@ -44,6 +44,14 @@ def test_checkpoint_gives_the_exact_weights_back(problem: Problem) -> None:
         assert len(data) < get_checkpoint_limit(problem.task)
 
 
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_checkpoint_of_every_objective_gives_all_weights_back(name: str) -> None:
+    problem = PROBLEMS[name]()
+    assert (
+        read_checkpoint(problem.task, write_checkpoint(problem.task, problem.weights, {})) == problem.weights
+    )
+
+
 def test_softmax_regression_has_one_tensor() -> None:
     problem = make_problem("softmax_regression", (4, 3, 0, 1), shard=8, rates=((1, 9),))
     data = write_checkpoint(problem.task, problem.weights, {})
@@ -77,10 +85,10 @@ def test_every_bit_of_a_value_counts(problem: Problem) -> None:
 @pytest.mark.parametrize(
     ("tensors", "match"),
     [
-        ({"X": np.zeros((4, 4))}, "tensors: X and Y expected, got X"),
+        ({"X": np.zeros((4, 4))}, "tensors: X, Y expected, got X"),
         (
             {"X": np.zeros((4, 4)), "Y": np.zeros((4, 2)), "Z": np.zeros(1)},
-            "tensors: X and Y expected, got X, Y, Z",
+            "tensors: X, Y expected, got X, Y, Z",
         ),
         (
             {"X": np.zeros((4, 4)), "Y": np.zeros((2, 4))},

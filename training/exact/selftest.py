@@ -335,7 +335,7 @@ def _make_cycle(path: Path) -> Problem:
 
 def _make_relu(path: Path) -> Problem:
     blob = _make_blob((9,), 1, rows=True)
-    return _make_problem("adversarial_relu", (9, 14, 2, 300, 60), blob, ((3, 14),), path)
+    return _make_problem("adversarial_relu", (9, 14, 2, 150, 60), blob, ((3, 14),), path)
 
 
 def _make_problem(

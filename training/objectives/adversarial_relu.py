@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_INPUTS, MAX_NEURONS, MAX_SHARD, MAX_PARAMETERS = 1024, 4096, 4096, 1 << 20
-MAX_STEPS, MAX_UNITS = 8, 4095
+MAX_STEPS, MAX_STRIDE, MAX_SHIFT = 8, 1023, 4095
 SCORE = Grid(20, 24)
 RESIDUAL = Grid(20, 26)
 GRADIENT = Grid(14, 20)
@@ -53,12 +53,12 @@ POINT_WORK, EXPONENTIAL_PARTS = 16, 4
 
 @dataclass(frozen=True, slots=True)
 class AdversarialRelu:
-    """A net of `neurons` against an adversary of `steps` within `radius` (2^-12), active above `shift` (2^-8)."""
+    """A net of `neurons` against an adversary of `steps` of `stride` (2^-12), active above `shift` (2^-8)."""
 
     inputs: int
     neurons: int
     steps: int
-    radius: int
+    stride: int
     shift: int
 
     name: ClassVar[str] = "adversarial_relu"
@@ -66,13 +66,13 @@ class AdversarialRelu:
 
     @classmethod
     def parse(cls, params: Sequence[int]) -> Self:
-        check_param_count(cls.name, params, "features neurons steps radius shift")
-        inputs, neurons, steps, radius, shift = params
+        check_param_count(cls.name, params, "features neurons steps stride shift")
+        inputs, neurons, steps, stride, shift = params
         check_range("params features", inputs, 1, MAX_INPUTS)
         check_range("params neurons", neurons, 2, MAX_NEURONS)
         check_range("params steps", steps, 1, MAX_STEPS)
-        check_range("params radius", radius, 1, MAX_UNITS)
-        check_range("params shift", shift, 0, MAX_UNITS)
+        check_range("params stride", stride, 1, MAX_STRIDE)
+        check_range("params shift", shift, 0, MAX_SHIFT)
         if neurons % 2:
             raise TaskRefused("params neurons", f"an even number expected, got {neurons}")
         if inputs * neurons > MAX_PARAMETERS:
@@ -80,7 +80,7 @@ class AdversarialRelu:
                 "params neurons",
                 f"at most {MAX_PARAMETERS} features * neurons expected, got {inputs * neurons}",
             )
-        return cls(inputs, neurons, steps, radius, shift)
+        return cls(inputs, neurons, steps, stride, shift)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -89,11 +89,6 @@ class AdversarialRelu:
     @property
     def layout(self) -> Layout:
         return Layout((self.inputs,), (1,), 1, ())
-
-    @property
-    def stride(self) -> int:
-        """Of an adversary's step, in data units: all of them together could cross the ball."""
-        return -(-2 * self.radius // self.steps)
 
     def list_products(self, shard: int) -> tuple[Product, ...]:
         check_range("shard", shard, 1, MAX_SHARD)
@@ -131,13 +126,11 @@ class AdversarialRelu:
 
     def _attack(self, w_dm: Tensor, batch: Batch, trace: Trace | None) -> tuple[Tensor, Tensor, Tensor]:
         """The points that the adversary comes to, M and R there."""
-        x_Nd, radius = batch.inputs, float(self.radius)
+        x_Nd = batch.inputs
         active_Nm, r_N1 = self._look(x_Nd, w_dm, batch, trace)
         for _ in range(self.steps):
             h_Nd = fold(active_Nm @ w_dm.transpose(0, 1), trace)
-            moved = x_Nd + torch.sign(h_Nd) * torch.sign(r_N1) * float(self.stride)
-            moved = batch.inputs + torch.clamp(moved - batch.inputs, min=-radius, max=radius)
-            x_Nd = saturate(moved, DATA.p)
+            x_Nd = saturate(x_Nd + torch.sign(h_Nd) * torch.sign(r_N1) * float(self.stride), DATA.p)
             active_Nm, r_N1 = self._look(x_Nd, w_dm, batch, trace)
         return x_Nd, active_Nm, r_N1
 
@@ -184,9 +177,7 @@ class AdversarialRelu:
         return values
 
     def _kernel_params(self) -> Integers:
-        return np.array(
-            [self.inputs, self.neurons, self.steps, self.radius, self.stride, self.shift], np.int64
-        )
+        return np.array([self.inputs, self.neurons, self.steps, self.stride, self.shift], np.int64)
 
     # --- free ---------------------------------------------------------------------------------------------------------
 
@@ -203,12 +194,11 @@ class AdversarialRelu:
         return self._native_values(x_Nd, w_dm, signs) - batch.targets
 
     def _native_attack(self, w_dm: Tensor, signs: Tensor, batch: Batch) -> Tensor:
-        x_Nd, unit = batch.inputs, 2.0**-DATA.f
+        x_Nd, stride = batch.inputs, self.stride * 2.0**-DATA.f
         for _ in range(self.steps):
             active = (x_Nd @ w_dm > self.shift * 2.0**-SHIFT_F).to(w_dm.dtype) * signs
             r_N1 = self._native_values(x_Nd, w_dm, signs) - batch.targets
-            moved = x_Nd + torch.sign(active @ w_dm.transpose(0, 1)) * torch.sign(r_N1) * (self.stride * unit)
-            x_Nd = batch.inputs + (moved - batch.inputs).clamp(-self.radius * unit, self.radius * unit)
+            x_Nd = x_Nd + torch.sign(active @ w_dm.transpose(0, 1)) * torch.sign(r_N1) * stride
         return x_Nd
 
     def _native_values(self, x_Nd: Tensor, w_dm: Tensor, signs: Tensor) -> Tensor:

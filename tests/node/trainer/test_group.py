@@ -96,7 +96,7 @@ async def test_training_of_two_that_is_cancelled_is_called_off(trainers: RealTra
     assert trainers.client.pids == pids
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
 async def test_killed_rank_costs_one_update_and_the_group_is_started_again(
     trainers: RealTrainer, rank: int
 ) -> None:

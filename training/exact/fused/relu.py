@@ -34,27 +34,25 @@ from training.exact.fused.tile import multiply, pad
 BLOCK_ROWS = 64
 SCORE_LIMIT, RESIDUAL_LIMIT, GRADIENT_LIMIT = 2.0**24 - 1, 2.0**26 - 1, 2.0**20 - 1
 
-# dp, mp: padded; radius and stride in data units, shift on step 2^-20
-Shape = namedtuple("Shape", "d m steps radius stride shift dp mp")
+# dp, mp: padded; stride in data units, shift on step 2^-20
+Shape = namedtuple("Shape", "d m steps stride shift dp mp")
 Data = namedtuple("Data", "inputs rows")
 Weights = namedtuple("Weights", "x x_t")  # [d, m] and [m, d]
-# a the samples, x the adversary's points, u values of the neurons, then M, then gradients; h, and residuals r
-Buffers = namedtuple("Buffers", "noise a x u h r")
+# x the adversary's points, u values of the neurons, then M, then gradients; h, and residuals r
+Buffers = namedtuple("Buffers", "noise x u h r")
 
 
 @kernel
 def make_shape(params):
-    """params [d, m, steps, radius, stride, shift] i64."""
-    shift = np.float64(params[5]) * 4096.0
-    radius, stride = np.float64(params[3]), np.float64(params[4])
-    return Shape(params[0], params[1], params[2], radius, stride, shift, pad(params[0]), pad(params[1]))
+    """params [d, m, steps, stride, shift] i64."""
+    stride, shift = np.float64(params[3]), np.float64(params[4]) * 4096.0
+    return Shape(params[0], params[1], params[2], stride, shift, pad(params[0]), pad(params[1]))
 
 
 @kernel
 def make_buffers(sh):
     return Buffers(
         np.empty(BLOCK_ROWS * sh.d + 32),
-        np.zeros(BLOCK_ROWS * sh.dp),
         np.zeros(BLOCK_ROWS * sh.dp),
         np.zeros(BLOCK_ROWS * sh.mp),
         np.zeros(BLOCK_ROWS * sh.dp),
@@ -82,13 +80,12 @@ def load_weights(sh, w, start, master):
 def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
     if noisy:
         noise = fill_noise(b.noise, noise_stream, first * sh.d, n * sh.d)
-        copy_rows(b.noise, noise, sh.d, b.a, 0, sh.dp, n, sh.d)
+        copy_rows(b.noise, noise, sh.d, b.x, 0, sh.dp, n, sh.d)
     for s in range(n):
         if noisy:
-            add_row(data.inputs[indices[first + s]], b.a[s * sh.dp :], DATA_LIMIT_F)
+            add_row(data.inputs[indices[first + s]], b.x[s * sh.dp :], DATA_LIMIT_F)
         else:
-            load_row(data.inputs[indices[first + s]], b.a[s * sh.dp :])
-    b.x[: n * sh.dp] = b.a[: n * sh.dp]
+            load_row(data.inputs[indices[first + s]], b.x[s * sh.dp :])
 
 
 @kernel
@@ -129,11 +126,10 @@ def move_points(sh, b, w, n, traced, count):
     for s in range(n):
         along = sh.stride * np.sign(b.r[s])
         row = slice(s * sh.dp, s * sh.dp + sh.d)
-        a, x, h = b.a[row], b.x[row], b.h[row]
+        x, h = b.x[row], b.h[row]
         for i in range(sh.d):
             step = along if h[i] > 0.0 else (-along if h[i] < 0.0 else 0.0)
-            near = min(max(x[i] + step - a[i], -sh.radius), sh.radius)
-            x[i] = min(max(a[i] + near, -DATA_LIMIT_F), DATA_LIMIT_F)
+            x[i] = min(max(x[i] + step, -DATA_LIMIT_F), DATA_LIMIT_F)
     return total
 
 
