@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m training.cycle_rank",
-        description="Approximate a tensor by k x k matrices of its indices: a cell is the trace of the product of three.",
+        description="Approximate a tensor by k x k matrices: a cell is the trace of the product of three.",
     )
     parser.add_argument(
         "file", type=Path, help=".npz with `tensor`, or with `cells`, `values` and perhaps `shape`"

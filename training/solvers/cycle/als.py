@@ -28,11 +28,12 @@ RIDGE = 1e-12  # of the mean diagonal: a direction that the design does not see 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How long to look: `starts`, each at most `first_sweeps`; the best then at most `sweeps`. A run ends, too, where a
-    sweep takes less than a share `gain` of the loss away, or the loss is below `floor` of the tensor's squares."""
+    sweep takes less than a share `first_gain` (`gain`) of the loss away, or leaves `floor` of the tensor's squares."""
 
     starts: int = 4
     first_sweeps: int = 30
     sweeps: int = 300
+    first_gain: float = 1e-3
     gain: float = 1e-5
     floor: float = 1e-15
 
@@ -79,15 +80,11 @@ def run_sweeps(tensor: CycleTensor, start: Factors) -> Iterator[Sweep]:
         yield Sweep(number, factors, loss)
 
 
-def run_until(sweeps: Iterable[Sweep], most: int, squared: float, plan: Plan) -> Sweep:
-    """The last of at most so many sweeps."""
+def run_until(sweeps: Iterable[Sweep], most: int, gain: float, least: float) -> Sweep:
+    """Where to stop: at sweep `most`, at one that lowers the loss to `least`, or by less than a share `gain`."""
     before = np.inf
     for sweep in sweeps:
-        if (
-            sweep.number >= most
-            or sweep.loss <= plan.floor * squared
-            or sweep.loss > (1 - plan.gain) * before
-        ):
+        if sweep.number >= most or sweep.loss <= least or sweep.loss > (1 - gain) * before:
             return sweep
         before = sweep.loss
     raise ValueError("sweeps: at least one expected, none came")
@@ -102,10 +99,11 @@ def run_starts(tensor: CycleTensor, rank: int, rng: np.random.Generator, plan: P
     squared = tensor.squared_norm
     if squared == 0:
         return make_zeros(tensor.sizes, rank)
-    best: Sweep | None = None
+    best, least = None, plan.floor * squared
     for _ in range(plan.starts):
         start = draw_factors(tensor.sizes, rank, rng)
-        found = run_until(run_sweeps(tensor, start), plan.first_sweeps, squared, plan)
+        found = run_until(run_sweeps(tensor, start), plan.first_sweeps, plan.first_gain, least)
         best = found if best is None or found.loss < best.loss else best
-    assert best is not None
-    return run_until(run_sweeps(tensor, best.factors), plan.sweeps, squared, plan).factors
+    if best is None:
+        raise ValueError("plan: at least one start expected, it has none")
+    return run_until(run_sweeps(tensor, best.factors), plan.sweeps, plan.gain, least).factors

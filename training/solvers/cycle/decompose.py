@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,22 +22,20 @@ from training.exact.late import torch
 from training.solvers.cycle.als import DEFAULT, Plan, run_starts, run_sweeps
 from training.solvers.cycle.dense import DenseTensor
 from training.solvers.cycle.factors import Factors, make_zeros
-from training.solvers.cycle.hashes import draw_hashes
+from training.solvers.cycle.hashes import Bases
 from training.solvers.cycle.tensors import CycleTensor, check_rank
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-COLUMNS, MOST_COLUMNS = 4, 128  # of a sketch: this many for each entry of a matrix, but never more than that
-SKETCHED_TWICE = 4  # times the columns: what a mode is sketched to for the core
-MOST_SKETCHED = 256  # so that a core of three such sides takes 128 MiB
+COLUMNS = 3  # of a sketch, for each entry of a matrix; but
+LEAST_COLUMNS, MOST_COLUMNS = 16, 128
+ROWS = 4  # for each column: what a long mode is sketched to for the core
+MOST_ROWS = 256  # so that a core of three such sides takes 128 MiB
 POLISH = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step that is done: `sketch`, `core`, `alternate`, `polish` (once for each sweep); from the third on with
-    factors, the last ones being the result. A tensor of zeros has one step, `zero`."""
+    """A step that is done: `rotate`, `alternate`, `polish` (once for each sweep); from the second on with factors,
+    the last ones being the result. A tensor of zeros has one step, `zero`."""
 
     name: str
     factors: Factors | None = None
@@ -52,12 +49,10 @@ def run_cycle(
     if tensor.squared_norm == 0:
         yield Step("zero", make_zeros(tensor.sizes, rank))
         return
-    columns = min(COLUMNS * rank * rank, MOST_COLUMNS)
-    bases = find_bases(tensor, columns, rng)
-    yield Step("sketch")
-    core = tensor.make_core(bases, min(SKETCHED_TWICE * columns, MOST_SKETCHED), rng)
-    yield Step("core")
-    small = run_starts(DenseTensor(core.contiguous()), rank, rng, plan)
+    columns = min(max(COLUMNS * rank * rank, LEAST_COLUMNS), MOST_COLUMNS)
+    bases, core = tensor.rotate(columns, min(ROWS * columns, MOST_ROWS), rng)
+    yield Step("rotate")
+    small = run_starts(DenseTensor(core), rank, rng, plan)
     factors = lift(bases, small)
     yield Step("alternate", factors)
     for sweep in islice(run_sweeps(tensor, factors), polish):
@@ -71,13 +66,7 @@ def decompose(tensor: CycleTensor, rank: int, seed: int) -> Factors:
     return steps[-1].factors
 
 
-def find_bases(tensor: CycleTensor, columns: int, rng: np.random.Generator) -> list[Tensor]:
-    """Orthonormal bases Q_m [n_m, at most `columns`] of the sketched unfoldings."""
-    sketches = tensor.sketch_unfoldings(draw_hashes(tensor.sizes, columns, rng))
-    return [torch.linalg.qr(sketch).Q for sketch in sketches]
-
-
-def lift(bases: list[Tensor], small: Factors) -> Factors:
+def lift(bases: Bases, small: Factors) -> Factors:
     """Factors of the tensor by those of its core: U_a = sum over s of Q_1[a, s] X_s."""
     u, v, w = (torch.tensordot(basis, factor, 1) for basis, factor in zip(bases, small, strict=True))
     return Factors(u, v, w)

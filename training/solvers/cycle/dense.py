@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from training.exact.late import torch
-from training.solvers.cycle.factors import Factors, Floats, Ids
-from training.solvers.cycle.hashes import Hashes, roll_together
+from training.solvers.cycle.factors import MODES, Factors, Floats, Ids
+from training.solvers.cycle.hashes import Bases, add_lanes, draw_hash
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,28 +27,21 @@ class DenseTensor:
         first, second, third = self.values.shape
         return first, second, third
 
-    @property
+    @cached_property
     def squared_norm(self) -> float:
         flat = self.values.flatten()
         return float(flat @ flat)
 
-    def sketch_unfoldings(self, hashes: Hashes) -> list[Tensor]:
-        first, second, third = hashes
-        wide = self.values @ third.apply(torch.eye(self.sizes[2], dtype=torch.float64)).T  # [n1, n2, s]
-        tall = torch.zeros((first.length, *self.sizes[1:]), dtype=torch.float64)  # [s, n2, n3]
-        for row, bucket, sign in zip(self.values, first.buckets.tolist(), first.signs.tolist(), strict=True):
-            tall[bucket].add_(row, alpha=sign)
-        return [
-            roll_together(wide, second),
-            roll_together(wide.transpose(0, 1), first),
-            roll_together(tall.permute(2, 1, 0), second),
-        ]
-
-    def make_core(self, bases: Iterable[Tensor], length: int, rng: np.random.Generator) -> Tensor:
-        """Without a sketch: reading the array takes as long as a product with it."""
-        first, second, third = bases
-        core = torch.einsum("abz,by->azy", self.values @ third, second)
-        return torch.einsum("azy,ax->xyz", core, first)
+    def rotate(self, columns: int, rows: int, rng: np.random.Generator) -> tuple[Bases, Tensor]:
+        """One mode after the other, each on what the bases before have left of the array: it is read twice for the
+        last mode and hardly again. Rows are not sketched: reading the array takes as long as a product with it."""
+        left, found = self.values, []
+        for _ in range(MODES):
+            basis = torch.linalg.qr(_sketch_last(left, columns, rng)).Q
+            found.append(basis)
+            left = (left @ basis).permute(2, 0, 1).contiguous()  # the mode before it comes last
+        third, second, first = found
+        return (first, second, third), left
 
     def contract(self, mode: int, factors: Factors) -> Tensor:
         u, v, w = factors
@@ -72,3 +65,12 @@ class DenseTensor:
 
     def list_cells(self) -> Ids | None:
         return None
+
+
+def _sketch_last(values: Tensor, columns: int, rng: np.random.Generator) -> Tensor:
+    """Y [n3, s] of an array [n1, n2, n3]: its last mode's unfolding, the columns sketched."""
+    first, second = (draw_hash(size, columns, rng) for size in values.shape[:2])
+    added = torch.zeros((columns, *values.shape[1:]), dtype=values.dtype)  # without a copy of the array
+    for slab, bucket, sign in zip(values, first.buckets.tolist(), first.signs.tolist(), strict=True):
+        added[bucket].add_(slab, alpha=sign)
+    return add_lanes(added.permute(2, 1, 0), second)

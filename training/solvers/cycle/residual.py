@@ -1,4 +1,4 @@
-"""How far factors are from a tensor: by Gram matrices, without a look at cells that are 0; by cells drawn; the gradient.
+"""How far factors are from a tensor: by Gram matrices, without the cells that are 0; by cells drawn; the gradient.
 
 Shapes: N cells; see factors.py.
 """

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from training.exact.late import torch
-from training.solvers.cycle.factors import CHUNK, Factors, Floats, Ids, cut, multiply_planes, split_planes
-from training.solvers.cycle.hashes import Hash, Hashes, shorten
+from training.solvers.cycle.factors import (
+    CHUNK,
+    MODES,
+    Factors,
+    Floats,
+    Ids,
+    cut,
+    multiply_planes,
+    split_planes,
+)
+from training.solvers.cycle.hashes import Bases, Hash, draw_hash, shorten
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,32 +32,36 @@ class SparseTensor:
         self.sizes, self.values = sizes, values
         self.columns = np.ascontiguousarray(cells.T)
 
-    @property
+    @cached_property
     def squared_norm(self) -> float:
         return float(self.values @ self.values)
 
-    def sketch_unfoldings(self, hashes: Hashes) -> list[Tensor]:
-        return [self._sketch(mode, hashes[(mode + 1) % 3], hashes[(mode + 2) % 3]) for mode in range(3)]
+    def rotate(self, columns: int, rows: int, rng: np.random.Generator) -> tuple[Bases, Tensor]:
+        """By two sketches, of every mode's columns for its basis, and of the rows of all modes for the core:
+        C_T = A(T_1, T_2, T_3), then times the pinv(T_m Q_m)."""
+        hashes = [draw_hash(size, columns, rng) for size in self.sizes]
+        sketches = (
+            self._sketch(mode, hashes[(mode + 1) % MODES], hashes[(mode + 2) % MODES])
+            for mode in range(MODES)
+        )
+        first, second, third = (torch.linalg.qr(sketch).Q for sketch in sketches)
+        shorter = [shorten(size, rows, rng) for size in self.sizes]
+        core = torch.from_numpy(self._shrink(shorter))
+        for hashed, basis in zip(shorter, (first, second, third), strict=True):
+            core = torch.tensordot(
+                core, torch.linalg.pinv(hashed.apply(basis)), ([0], [1])
+            )  # its mode goes last
+        return (first, second, third), core.contiguous()
 
     def _sketch(self, mode: int, second: Hash, third: Hash) -> Tensor:
         length, size = second.length, self.sizes[mode]
         sketch = np.zeros(size * length)
         for chunk in cut(len(self.values)):
-            rows, y, z = (self.columns[(mode + other) % 3][chunk] for other in range(3))
+            rows, y, z = (self.columns[(mode + other) % MODES][chunk] for other in range(3))
             lanes = (second.buckets[y] + third.buckets[z]) % length
             signed = self.values[chunk] * second.signs[y] * third.signs[z]
             np.add.at(sketch, rows * length + lanes, signed)
         return torch.from_numpy(sketch.reshape(size, length))
-
-    def make_core(self, bases: Iterable[Tensor], length: int, rng: np.random.Generator) -> Tensor:
-        """By a second sketch, of the rows of all modes: C_T = A(T_1, T_2, T_3), then times the pinv(T_m Q_m)."""
-        hashes = [shorten(size, length, rng) for size in self.sizes]
-        core = torch.from_numpy(self._shrink(hashes))
-        for hashed, basis in zip(hashes, bases, strict=True):
-            core = torch.tensordot(
-                core, torch.linalg.pinv(hashed.apply(basis)), ([0], [1])
-            )  # its mode goes last
-        return core.contiguous()
 
     def _shrink(self, hashes: Iterable[Hash]) -> Floats:
         first, second, third = hashes
@@ -65,7 +79,7 @@ class SparseTensor:
         second, third = (split_planes(factors[mode + other]) for other in (1, 2))
         total = np.zeros((k, k, size))
         for chunk in cut(len(self.values), max(CHUNK, size)):  # a sum as long as the mode for each
-            rows, y, z = (self.columns[(mode + other) % 3][chunk] for other in range(3))
+            rows, y, z = (self.columns[(mode + other) % MODES][chunk] for other in range(3))
             product = multiply_planes(second, y, third, z)
             product *= self.values[chunk]
             for j in range(k):

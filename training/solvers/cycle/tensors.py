@@ -20,7 +20,7 @@ from training.solvers.cycle.sparse import SparseTensor
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from training.solvers.cycle.hashes import Hashes
+    from training.solvers.cycle.hashes import Bases
 
 MAX_RANK = 8  # as the objective has it; the core's side grows with its square
 LEAST = 1e-280  # of a sum of squares: below, its digits get lost
@@ -38,12 +38,9 @@ class CycleTensor(Protocol):
     def squared_norm(self) -> float:
         """The sum of the squares of all cells."""
 
-    def sketch_unfoldings(self, hashes: Hashes) -> list[Tensor]:
-        """Y_m = A_(m) S_m [n_m, s] of the three modes, S_m the CountSketch of the other two's pairs."""
-
-    def make_core(self, bases: Iterable[Tensor], length: int, rng: np.random.Generator) -> Tensor:
-        """About A x_1 Q_1' x_2 Q_2' x_3 Q_3' [s, s, s] for orthonormal Q_m [n_m, s]; `length` is the most that a mode
-        may be sketched to on the way."""
+    def rotate(self, columns: int, rows: int, rng: np.random.Generator) -> tuple[Bases, Tensor]:
+        """Orthonormal bases Q_m [n_m, s] of the unfoldings, sketched to s = `columns` (or n_m if that is less), and
+        about A x_1 Q_1' x_2 Q_2' x_3 Q_3' [s, s, s]; `rows`: the most that a mode may be sketched to on the way."""
 
     def contract(self, mode: int, factors: Factors) -> Tensor:
         """A_(m) M' [n_m, k, k], M the design that the other two factors are to this one."""
