@@ -131,9 +131,10 @@ class Clock:
 def read_arrays(path: Path) -> Arrays:
     """All arrays of an .npz file. Raises ProblemRefused."""
     try:
-        with np.load(path, allow_pickle=False) as found:
-            if not isinstance(found, np.lib.npyio.NpzFile):
-                raise ProblemRefused("file", ".npz with named arrays expected, a single array came")
+        found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            raise ProblemRefused("file", ".npz with named arrays expected, a single array came")
+        with found:
             return {name: found[name] for name in found.files}
     except OSError as error:
         raise ProblemRefused("file", f"cannot be read: {error.strerror or error}") from None
