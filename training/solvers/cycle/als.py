@@ -63,8 +63,9 @@ def _solve(gram: Tensor, products: Tensor) -> Tensor:
     mean = float(gram.diagonal().mean())
     if mean == 0:
         return torch.zeros_like(products)
-    ridged = gram + RIDGE * mean * torch.eye(len(gram), dtype=gram.dtype)
-    factor: Tensor = torch.linalg.solve(ridged, products, left=False)
+    gram = gram.clone()
+    gram.diagonal().add_(RIDGE * mean)
+    factor: Tensor = torch.linalg.solve(gram, products, left=False)
     return factor
 
 

@@ -48,11 +48,11 @@ class DenseTensor:
         k, (first, second, third) = factors.rank, self.sizes
         if mode == 2:
             tall = (u.flatten(1).T @ self.values.reshape(first, -1)).reshape(k, k, second, third)
-            return torch.einsum("ijbc,bjl->cli", tall, v)
+            return torch.tensordot(tall, v, ([2, 1], [0, 1])).permute(1, 2, 0)
         wide = self._contract_last(w)  # [n1, n2, l, i]
         if mode == 0:
-            return torch.einsum("abli,bjl->aij", wide, v)
-        return torch.einsum("abli,aij->bjl", wide, u)
+            return torch.tensordot(wide, v, ([1, 2], [0, 2]))
+        return torch.tensordot(wide, u, ([0, 3], [0, 1])).transpose(1, 2)
 
     def _contract_last(self, w: Tensor) -> Tensor:
         if self._seen is None or self._seen[0] is not w:

@@ -60,9 +60,9 @@ class Factors:
 
     def compute_gram(self, mode: int) -> Tensor:
         """H [E, E]: the inner products of the design that a factor meets when the other two stand."""
-        second, third = (_pair(self[mode + other]) for other in (1, 2))
+        second, third = (_pair(self[mode + other]) for other in (1, 2))  # [(j q), (l r)] and [(l r), (i p)]
         k = self.rank
-        return torch.einsum("jlqr,lirp->ijpq", second, third).reshape(k * k, k * k)
+        return (second @ third).reshape(k, k, k, k).permute(2, 0, 3, 1).reshape(k * k, k * k)
 
     def measure_squared(self) -> float:
         """The sum of the squares of all cells, without looking at them: tr(GU GV GW)."""
@@ -118,10 +118,10 @@ def multiply_planes(left: Floats, rows: Ids, right: Floats, columns: Ids) -> Flo
 
 
 def _pair(factor: Tensor) -> Tensor:
-    """Sum over n of a matrix's entries times each other [k, k, k, k]."""
+    """The sums over n of two entries' product [E, E]: entries of rows i and j in row (i j), of columns in column."""
     k = factor.shape[1]
     flat = factor.flatten(1)
-    return (flat.T @ flat).reshape(k, k, k, k)
+    return (flat.T @ flat).reshape(k, k, k, k).transpose(1, 2).reshape(k * k, k * k)
 
 
 def make_weights(factors: Factors) -> tuple[Tensor, Tensor, Tensor]:
