@@ -42,6 +42,7 @@ def check_shape(value: dict[str, Any], name: str) -> None:
         "settle",
         "proof",
         pytest.param("solvers", marks=pytest.mark.slow),  # torch's optimizers take seconds to import
+        pytest.param("tensor", marks=pytest.mark.slow),
         pytest.param("sync", marks=[pytest.mark.slow, pytest.mark.integration]),
     ],
 )

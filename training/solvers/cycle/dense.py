@@ -46,15 +46,18 @@ class DenseTensor:
     def contract(self, mode: int, factors: Factors) -> Tensor:
         u, v, w = factors
         k, (first, second, third) = factors.rank, self.sizes
+        product: Tensor
         if mode == 2:
             tall = (u.flatten(1).T @ self.values.reshape(first, -1)).reshape(k, k, second, third)
-            return torch.tensordot(tall, v, ([2, 1], [0, 1])).permute(1, 2, 0)
-        wide = self._contract_last(w)  # [n1, n2, l, i]
-        if mode == 0:
-            return torch.tensordot(wide, v, ([1, 2], [0, 2]))
-        return torch.tensordot(wide, u, ([0, 3], [0, 1])).transpose(1, 2)
+            product = torch.tensordot(tall, v, ([2, 1], [0, 1])).permute(1, 2, 0)
+        elif mode == 0:
+            product = torch.tensordot(self._contract_last(w), v, ([1, 2], [0, 2]))
+        else:
+            product = torch.tensordot(self._contract_last(w), u, ([0, 3], [0, 1])).transpose(1, 2)
+        return product
 
     def _contract_last(self, w: Tensor) -> Tensor:
+        """[n1, n2, l, i]."""
         if self._seen is None or self._seen[0] is not w:
             self._seen = w, torch.tensordot(self.values, w, 1)
         return self._seen[1]

@@ -65,11 +65,11 @@ def check_rank(sizes: Sizes, rank: int) -> int:
 
 
 def open_dense(values: ArrayLike) -> CycleTensor:
-    """A tensor of an array [n1, n2, n3] of numbers. Raises ProblemRefused."""
+    """A tensor of an array [n1, n2, n3] of numbers, which is not copied if it need not be. Raises ProblemRefused."""
     array = _read_numbers("tensor", values)
     if array.ndim != MODES or 0 in array.shape:
         raise ProblemRefused("tensor", f"shape n1 x n2 x n3 expected, {_show(array.shape)} came")
-    return DenseTensor(torch.from_numpy(np.ascontiguousarray(array)))
+    return DenseTensor(torch.from_numpy(np.require(array, requirements=["C", "W"])))
 
 
 def open_cells(cells: ArrayLike, values: ArrayLike, shape: Iterable[int] | None = None) -> CycleTensor:
@@ -95,10 +95,11 @@ def _read_numbers(field: str, values: ArrayLike) -> Floats:
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
         raise ProblemRefused(field, f"real numbers expected, {array.dtype} came")
-    if not np.isfinite(array).all():
-        raise ProblemRefused(field, "finite numbers expected, NaN or infinity came")
-    numbers = array.astype(np.float64)
-    if numbers.any() and not LEAST <= np.vdot(numbers, numbers) < np.inf:
+    numbers: Floats = array.astype(np.float64, copy=False)
+    squared = float(np.vdot(numbers, numbers))  # one pass tells whether all is well
+    if not LEAST <= squared < np.inf and numbers.any():
+        if not np.isfinite(numbers).all():
+            raise ProblemRefused(field, "finite numbers expected, NaN or infinity came")
         most = float(np.abs(numbers).max())
         raise ProblemRefused(
             field, f"squares that float64 can sum expected, numbers of up to {most:.1e} came"
