@@ -7,7 +7,7 @@
 4. Lifted by Q_m, the factors are polished by exact alternating sweeps on the tensor: the sketch's error, 30 to 50 %
    above the least, is gone after one or two.
 
-Source: 2304.06594; the second half of step 3 and the polish are ours.
+Source: 2304.06594; alternating in step 3, its starts, and the polish are ours.
 """
 
 from __future__ import annotations
