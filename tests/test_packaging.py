@@ -39,6 +39,13 @@ def test_every_dependency_is_pinned() -> None:
     assert wanted - pinned == set(), "install them with pip, then run scripts/lock"
 
 
+def test_what_benchmarks_compare_with_is_pinned_and_not_set_up() -> None:
+    wanted = read_project()["optional-dependencies"]["bench"]
+    assert [each for each in wanted if not PINNED.fullmatch(each)] == []
+    pinned = {get_name(r) for r in read_requirements("constraints.txt")}
+    assert pinned & {get_name(each) for each in wanted} == set()
+
+
 def test_overridden_packages_are_not_constrained() -> None:
     # A constraint on fastecdsa next to libp2p's own pin would leave pip without a solution.
     overridden = {get_name(r) for r in read_requirements("scripts/overrides.txt")}

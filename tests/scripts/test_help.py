@@ -31,8 +31,9 @@ def test_script_says_how_it_is_used(script: Path) -> None:
     ask([sys.executable, str(script)])
 
 
-def test_scaling_says_how_it_is_used() -> None:
-    ask([sys.executable, "-m", "training.scaling"])
+@pytest.mark.parametrize("module", ["scaling", "cycle_rank"])
+def test_module_says_how_it_is_used(module: str) -> None:
+    ask([sys.executable, "-m", f"training.{module}"])
 
 
 def test_all_benchmarks_say_how_they_are_used_and_run_nothing() -> None:

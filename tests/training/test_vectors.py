@@ -1,7 +1,7 @@
 """The exact vectors come out the same on every code path of torch, its libraries and numba that this machine has.
 
 A setting that the processor or the build does not have is ignored by the library, or not asked for: torch would run
-instructions that are not there. Then the run checks nothing new. A default run takes combinations, all take single ones.
+instructions that are not there. Then the run checks nothing new. Single settings are slow tests, combinations are not.
 """
 
 import json

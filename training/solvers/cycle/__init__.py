@@ -1,0 +1,1 @@
+"""Tensors of low cycle rank, by rotation and sketch: see decompose.py."""

@@ -1,0 +1,79 @@
+"""A tensor as an array of all its cells: what is asked of it are matrix products over it, and it is never copied."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.exact.late import torch
+from training.solvers.cycle.factors import MODES, Factors, Floats, Ids
+from training.solvers.cycle.hashes import Bases, add_lanes, draw_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class DenseTensor:
+    """See CycleTensor in tensors.py; `values` is [n1, n2, n3] float64, contiguous."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+        self._seen: tuple[Tensor, Tensor] | None = None  # W and A x_3 W: modes 1 and 2 both need it
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        first, second, third = self.values.shape
+        return first, second, third
+
+    @cached_property
+    def squared_norm(self) -> float:
+        flat = self.values.flatten()
+        return float(flat @ flat)
+
+    def rotate(self, columns: int, rows: int, rng: np.random.Generator) -> tuple[Bases, Tensor]:
+        """One mode after the other, each on what the bases before have left of the array: it is read twice for the
+        last mode and hardly again. Rows are not sketched: reading the array takes as long as a product with it."""
+        left, found = self.values, []
+        for _ in range(MODES):
+            basis = torch.linalg.qr(_sketch_last(left, columns, rng)).Q
+            found.append(basis)
+            left = (left @ basis).permute(2, 0, 1).contiguous()  # the mode before it comes last
+        third, second, first = found
+        return (first, second, third), left
+
+    def contract(self, mode: int, factors: Factors) -> Tensor:
+        u, v, w = factors
+        k, (first, second, third) = factors.rank, self.sizes
+        product: Tensor
+        if mode == 2:
+            tall = (u.flatten(1).T @ self.values.reshape(first, -1)).reshape(k, k, second, third)
+            product = torch.tensordot(tall, v, ([2, 1], [0, 1])).permute(1, 2, 0)
+        elif mode == 0:
+            product = torch.tensordot(self._contract_last(w), v, ([1, 2], [0, 2]))
+        else:
+            product = torch.tensordot(self._contract_last(w), u, ([0, 3], [0, 1])).transpose(1, 2)
+        return product
+
+    def _contract_last(self, w: Tensor) -> Tensor:
+        """[n1, n2, l, i]."""
+        if self._seen is None or self._seen[0] is not w:
+            self._seen = w, torch.tensordot(self.values, w, 1)
+        return self._seen[1]
+
+    def get_values(self, cells: Ids) -> Floats:
+        values: Floats = self.values.numpy()[tuple(cells.T)]
+        return values
+
+    def list_cells(self) -> Ids | None:
+        return None
+
+
+def _sketch_last(values: Tensor, columns: int, rng: np.random.Generator) -> Tensor:
+    """Y [n3, s] of an array [n1, n2, n3]: its last mode's unfolding, the columns sketched."""
+    first, second = (draw_hash(size, columns, rng) for size in values.shape[:2])
+    added = torch.zeros((columns, *values.shape[1:]), dtype=values.dtype)  # without a copy of the array
+    for slab, bucket, sign in zip(values, first.buckets.tolist(), first.signs.tolist(), strict=True):
+        added[bucket].add_(slab, alpha=sign)
+    return add_lanes(added.permute(2, 1, 0), second)
