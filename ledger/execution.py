@@ -142,6 +142,10 @@ def _check_trial(spec: JobSpec, body: SubmitJob, start: bytes | None, rules: Rul
         facts = rules.verifier.inspect(spec)
     except WorkRefused as error:
         raise InvalidTransaction(f"job refused: {error}") from error
+    if not (facts.has_tickets or spec.market_only):
+        raise InvalidTransaction(
+            f"market_only: 1 expected for {spec.objective}, which is trained by updates alone, got 0"
+        )
     _check_work(spec, facts.work, rules.params)
     if start is not None:
         facts = replace(facts, weights=start)

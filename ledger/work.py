@@ -16,7 +16,8 @@ from ledger.jobspec import JobSpec
 class JobFacts:
     """What the objective says about a spec: declared work of a run, initial weights, sizes of the splits.
 
-    `judging` is the work of one loss evaluation on a settlement's sample.
+    `judging` is the work of one loss evaluation on a settlement's sample. Where there are no tickets, jobs are
+    market-only.
     """
 
     work: int
@@ -24,6 +25,7 @@ class JobFacts:
     weights: bytes
     train_count: int
     judge_count: int
+    has_tickets: bool = True
 
 
 @dataclass(frozen=True, slots=True)

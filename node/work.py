@@ -54,7 +54,8 @@ class EngineVerifier:
         if facts is None:
             with _refusals(WorkRefused):
                 found = self.engine.inspect(task_of(spec))
-            facts = JobFacts(found.work, found.judging, found.weights, found.train_count, found.judge_count)
+            counts = (found.train_count, found.judge_count)
+            facts = JobFacts(found.work, found.judging, found.weights, *counts, found.has_tickets)
             self._facts[spec] = facts
             while len(self._facts) > CACHED_FACTS:
                 self._facts.popitem(last=False)

@@ -29,7 +29,7 @@ from training.objectives.base import (
     compute_work,
     count_parameters,
 )
-from training.objectives.registry import get_objective
+from training.objectives.registry import UPDATES_ALONE, get_objective
 from training.paths import ExactPath, FusedPath, PortablePath
 from training.settlement import SCALES, SumLosses
 from training.slices import SliceLoss, find_classes
@@ -75,6 +75,7 @@ class TaskFacts:
     judge_count: int
     parameter_count: int
     judging: int
+    has_tickets: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,10 @@ class Engine:
         size = count_parameters(objective)
         weights = make_uniform(open_stream(task.init_seed, "weights"), size, WEIGHT_BITS)
         judging = compute_loss_work(objective, min(task.sample, data.train.count))
-        return TaskFacts(work, _to_bytes(weights), data.train.count, data.judge.count, size, judging)
+        has_tickets = objective.name not in UPDATES_ALONE
+        return TaskFacts(
+            work, _to_bytes(weights), data.train.count, data.judge.count, size, judging, has_tickets
+        )
 
     # --- tickets ------------------------------------------------------------------------------------------------------
 

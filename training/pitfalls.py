@@ -12,7 +12,7 @@ from training.exact.grids import DATA
 from training.exact.scores import Function
 from training.jobdata import CELL
 from training.jobfile import JobFile
-from training.objectives.registry import get_objective
+from training.objectives.registry import UPDATES_ALONE, get_objective
 from training.section import JobFileError
 from training.splits import Split, parse_dataset
 
@@ -22,6 +22,11 @@ NEAR_ONE = 1 / 64  # beside what rounding can add to the sum of a row
 
 def check_pitfalls(job_file: JobFile) -> None:
     """Raise JobFileError for a function of scores that leaves nothing to train, or a rank that holds any tensor."""
+    if job_file.objective in UPDATES_ALONE and not job_file.market.market_only:
+        raise JobFileError(
+            f"{job_file.path}: [market] market_only: true expected for {job_file.objective}, which is trained by"
+            " updates alone; name a price and a round_budget, and leave out burn"
+        )
     rank, smallest = job_file.get_param("rank"), min(job_file.get_param(name) for name in CELL)
     if rank and rank**2 > smallest:
         raise JobFileError(

@@ -49,7 +49,8 @@ class Requests:
 
     def _inspect(self, spec: bytes) -> Frame:
         facts = self._verifier.inspect(self._spec(spec))
-        return [facts.work, facts.judging, facts.weights, facts.train_count, facts.judge_count]
+        counts = [facts.train_count, facts.judge_count]
+        return [facts.work, facts.judging, facts.weights, *counts, facts.has_tickets]
 
     def _run(self, seed: bytes, parent: bytes, spec: bytes, weights: bytes) -> Frame:
         task = TicketTask(seed, parent, self._spec(spec) if spec else None, weights)

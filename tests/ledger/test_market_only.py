@@ -6,6 +6,7 @@ Rules of docs/protocol.md, sections 4, 5, 6 and 10.4.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from ledger.records import JobStatus, Reason
 from ledger.settlement import Outcome
 from ledger.slots import draw_job, is_boundary, round_at
 from ledger.state import Overlay, State
+from ledger.work import JobFacts
 from tests.ledger.chain_builder import (
     ALICE,
     BOB,
@@ -41,7 +43,7 @@ from tests.ledger.market_builder import (
     open_market,
 )
 from tests.ledger.test_records import RECORD
-from tests.ledger.toy_work import STEADY, STUCK, VECTOR, WORK
+from tests.ledger.toy_work import STEADY, STUCK, VECTOR, WORK, ToyWork
 
 E = REGTEST.round_length
 
@@ -293,6 +295,21 @@ def test_submission_against_the_rules_is_refused(
     builder: ChainBuilder, changes: dict[str, object], message: str
 ) -> None:
     _refused(builder, _spec(**changes), message)
+
+
+def test_objective_without_tickets_is_for_updates_alone(
+    builder: ChainBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspect = ToyWork.inspect
+
+    def inspect_ticketless(self: ToyWork, spec: JobSpec) -> JobFacts:
+        return replace(inspect(self, spec), has_tickets=False)
+
+    monkeypatch.setattr(ToyWork, "inspect", inspect_ticketless)
+    _refused(
+        builder, make_spec(), "market_only: 1 expected for toy, which is trained by updates alone, got 0"
+    )
+    builder.open_job(_spec(), escrow=100 * COIN)
 
 
 def test_work_below_a_tickets_is_enough(builder: ChainBuilder) -> None:

@@ -45,7 +45,7 @@ SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
     "next_word": "db37bb0d3abfc2cfe5ac2954ea6a78b4eae28adbf70770452320754d2189f515",
     "planted_cosh": "80e67a496ce4ed36021ece7608ca1b033ad27d1275890a848067995cdd8ec323",
     "word_triples": "85ab7ab008760bdb916f77a68af3379521b9f4052484b35050e8c748a7bb80b1",
-    "robust_digits": "788532470e3c0cf1b7d668fe81549fd29407621c23f9fa549b64cb93ce891d0e",
+    "robust_digits": "3be3feeaa43d10a4b298017348a7af2aa00bb867d3f59327568b47510b1bc6e6",
     "digits": "84141478f16f3f969751f905867b31056b485195588639a1f1f1db986f82fbfb",
     "teacher": "328d0e1979955ea5b67a22ffbdb9b80ac2de82121aacd27b8928afd345e76420",
 }

@@ -155,3 +155,17 @@ def test_sinh_from_new_weights_falls_to_zero_and_not_to_what_was_planted() -> No
     assert measure(whole) < 1e-3 < 0.5 < measure(part)
     assert measure(weights) < 0.01 * measure(first) < measure(part)
     assert np.linalg.norm(np.frombuffer(weights, "<i8") * 2.0**-24) < 0.01 * np.linalg.norm(planted)
+
+
+def test_objective_without_tickets_is_refused_unless_market_only(folder: Path) -> None:
+    write(folder, np.full((40, 1), 0.25), np.random.default_rng(1).uniform(-1, 1, (40, 3)))
+    params = "features = 3\nneurons = 8\nsteps = 2\nstride = 0.01\n"
+    with pytest.raises(JobFileError, match=r"\[market\] market_only: true expected for adversarial_relu"):
+        make(folder, params, "adversarial_relu")
+    text = (folder / "job.toml").read_text()
+    (folder / "job.toml").write_text(
+        text.replace("burn = 1", "market_only = true\nprice = 1\nround_budget = 1")
+    )
+    prepared = prepare(load_job_file(folder / "job.toml"), LIMIT)
+    assert prepared.spec.params == (3, 8, 2, 41, 0)
+    assert not prepared.facts.has_tickets

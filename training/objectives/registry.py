@@ -20,6 +20,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     AdversarialRelu.name: AdversarialRelu,
 }
 
+UPDATES_ALONE = frozenset({AdversarialRelu.name})  # no tickets: their work can be spared (section 9.10)
+
 
 def get_objective(name: str, params: Sequence[int]) -> Objective:
     """The objective with these parameters; raises TaskRefused."""
