@@ -46,9 +46,8 @@ class Report:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
-    torch.set_num_threads(
-        1
-    )  # small products by the thousand: two threads on a busy machine wait for each other
+    # Small products by the thousand: two threads on a busy machine wait for each other.
+    torch.set_num_threads(1)
     try:
         report, factors = approximate(options.file, options.rank, options.seed)
     except TrainingError as error:

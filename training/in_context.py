@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 
 Kind = Literal["softmax", "exp", "cosh"]
 KINDS: tuple[Kind, ...] = ("softmax", "exp", "cosh")
+# Of x: a small one is 0 to cosh and its weight.
 NORMS: dict[Kind, float] = {
     "softmax": 1.0,
     "exp": 1.0,
     "cosh": 4.0,
-}  # of x: a small one is 0 to cosh and its weight
+}
 MOVES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 ROWS_MOVED = 8
 WEIGHT = 0.3  # on A x: the paper's regulariser, which makes the problem strongly convex

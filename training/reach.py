@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
 SolverName = Literal["auto", "newton", "steihaug", "sampled"]
 STEPS = 500
+# Of the gradient's norm at the start.
 TOLERANCES: dict[Precision, float] = {
     "float64": 1e-10,
     "float32": 1e-5,
-}  # of the gradient's norm at the start
+}
 LATE = 0.9  # of the time: a step under way is cut short, so that there is some left to take it
 SAMPLED_PASSES = 20_000  # of the miners' solver, which has no end of its own
 SAMPLED_REASON = "asked for: damped Gauss-Newton on batches, as miners train their updates"

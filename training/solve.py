@@ -81,9 +81,8 @@ def run(options: argparse.Namespace) -> int:
     _check_size(prepared, settings)
     path: Literal["fused", "portable"] = "fused" if is_compiled() else "portable"
     engine = Engine(lambda cid: prepared.blob, path)
-    engine.score_judging(
-        make_task(prepared.spec), prepared.facts.weights
-    )  # loads kernels, which is not searching
+    # Loads kernels, which is not searching.
+    engine.score_judging(make_task(prepared.spec), prepared.facts.weights)
     torch.get_num_threads()  # imports it, which is no searching either
     begin = time.monotonic()
     reached = solve(
@@ -98,9 +97,8 @@ def load_job(job_file: JobFile, checkpoint: Path | None) -> PreparedJob:
     """Prepare a job as its submission would be, with a checkpoint's weights in the place of its initial or parent's."""
     if checkpoint is None:
         return prepare(job_file, SIDECAR_LIMIT)
-    task = Task(
-        job_file.objective, job_file.spec_params, b"", 0, b"", 0, 0, (), 0
-    )  # a model, and nothing to do
+    # A model, and nothing to do.
+    task = Task(job_file.objective, job_file.spec_params, b"", 0, b"", 0, 0, (), 0)
     with checkpoint.open("rb") as file:
         data = file.read(get_checkpoint_limit(task) + 1)
     try:

@@ -32,12 +32,10 @@ if TYPE_CHECKING:
 
 Precision = Literal["float64", "float32"]
 LARGEST_WEIGHT = MASTER.limit * 2.0**-MASTER.f
-BLOCK_ENTRIES = (
-    1 << 20
-)  # of what a pass keeps of the samples it is over, some ten times; 8 MiB each in float64
-COLLAPSED = (
-    1 / 32
-)  # of the largest |function of a score| at the start: scores end at 4, and exp(-4) is 1 / 55
+# Of what a pass keeps of the samples it is over, some ten times; 8 MiB each in float64.
+BLOCK_ENTRIES = 1 << 20
+# Of the largest |function of a score| at the start: scores end at 4, and exp(-4) is 1 / 55.
+COLLAPSED = 1 / 32
 
 
 @runtime_checkable

@@ -108,9 +108,8 @@ def run(arguments: list[str], show: Show) -> Json:
         else:
             answer = value
 
-    one_thread = dict.fromkeys(
-        VARIABLES, "1"
-    )  # products are small: two threads on busy cores wait for each other
+    # Products are small: two threads on busy cores wait for each other.
+    one_thread = dict.fromkeys(VARIABLES, "1")
     status, complaint = read_lines(MODULE, arguments, take, one_thread | os.environ)
     if "error" in answer:
         raise refused(answer, arguments)

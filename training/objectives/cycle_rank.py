@@ -39,10 +39,11 @@ MATRIX = Grid(14, 20)  # P, Q, T
 VALUE = Grid(20, 26)  # F and its residual
 GRADIENT = Grid(14, 20)
 WEIGHT_ONE = 1 << WEIGHT.f
+# Exponentials that take as long as loading and copying a cell, and each entry of its matrix.
 CELL_WORK, ENTRY_WORK = (
     8,
     3,
-)  # exponentials that take as long as loading and copying a cell, and each entry of its matrix
+)
 
 
 @dataclass(frozen=True, slots=True)

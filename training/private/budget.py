@@ -13,6 +13,7 @@ import fcntl
 import json
 import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from training.private.gram import Array
 
 VERSION = 1
 LOCK_FILE = "lock"
+LOCK_S, LOOK_AGAIN_S = 10.0, 0.02  # a holder takes milliseconds
 SIZE_LIMIT = 1 << 20  # bytes of a file
 KEYS = {"version", "total_epsilon", "total_delta", "spent"}
 
@@ -138,10 +140,29 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _hold(directory: Path) -> Iterator[None]:
-    """One process at a time reads and writes; the system frees the lock however that ends."""
+    """One process at a time reads and writes; the system frees the lock however that ends.
+
+    Raises PrivacyRefused where another one, stopped perhaps, holds it for LOCK_S.
+    """
     descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, directory)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    until_s = time.monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until_s:
+                raise PrivacyRefused(
+                    "budget",
+                    f"{directory} is held by another process for {LOCK_S:g} s: see that it ends, and try again",
+                ) from None
+            time.sleep(LOOK_AGAIN_S)
+        else:
+            return

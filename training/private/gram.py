@@ -22,9 +22,7 @@ Array = NDArray[np.float64]
 MEMORY_LIMIT = 1 << 31  # bytes of a release
 LARGEST_GRAM = 2.0**26  # so that noise seldom leaves the 2^28 of the grid
 ROUNDING = 2.0**-52  # of a product, as a share of it
-RIDGE_PRECISION = (
-    1e-7  # what rounding may change of the ridge, as a share: the accountants' margin is above it
-)
+RIDGE_PRECISION = 1e-7  # of the ridge may be changed by rounding: the accountants' margin is above it
 SQUARES = 12  # matrices [n, n] that exist at once, at the most
 EPSILON_LIMIT = 64.0  # e^64: a release that promises less is not private in any sense
 DELTA_LEAST = 1e-40  # below it the two accountants have not been compared

@@ -10,9 +10,8 @@ from training.private.inversion import invert_delta
 from training.private.loss import count_by_paper
 from training.private.quadrature import integrate_delta
 
-MOST_SAMPLES = (
-    10**12
-)  # further the accountants have not been compared, and float64 has no digits left to gain
+# Further the accountants have not been compared, and float64 has no digits left to gain.
+MOST_SAMPLES = 10**12
 MARGIN = 1e-6  # relative, added to every delta: far more than the accountants differ by
 HALVINGS = 200
 

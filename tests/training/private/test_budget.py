@@ -1,5 +1,6 @@
 """A budget is never exceeded, not by two processes at once, and nothing is drawn that could not be written down."""
 
+import fcntl
 import json
 import multiprocessing
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from training.errors import PrivacyRefused
+from training.private import budget
 from training.private.budget import identify_records, read_budget, spend
 
 TOTALS = (1.0, 1e-4)
@@ -76,6 +78,18 @@ def test_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path, text: str) ->
         spend(tmp_path, "data", 0.1, 1e-6, TOTALS)
     assert caught.value.field == "budget"
     assert path.read_text() == text
+
+
+def test_directory_that_another_holds_is_waited_for_no_longer_than_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "LOCK_S", 0.0)
+    with (tmp_path / budget.LOCK_FILE).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(PrivacyRefused, match="held by another process"):
+            budget.spend(tmp_path, "data", 0.5, 1e-6, (1.0, 1e-5))
+    assert not (tmp_path / "data.json").exists()
+    assert budget.spend(tmp_path, "data", 0.5, 1e-6, (1.0, 1e-5)).epsilon == 0.5
 
 
 def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:

@@ -51,9 +51,8 @@ def add_lanes(sketched: Tensor, other: Hash) -> Tensor:
     """[n, s] of [n, m, s], in which one mode of a pair is sketched to s: the other one, m long, is added."""
     size, length = len(other.buckets), other.length
     lanes = np.arange(length)
-    moves = np.zeros(
-        (size, length, length)
-    )  # from a lane to that of the pair: a product is faster than a gather
+    # From a lane to that of the pair: a product is faster than a gather.
+    moves = np.zeros((size, length, length))
     moves[np.arange(size)[:, None], lanes, (lanes + other.buckets[:, None]) % length] = other.signs[:, None]
     added: Tensor = torch.tensordot(sketched, torch.from_numpy(moves), 2)
     return added

@@ -48,9 +48,8 @@ class SparseTensor:
         shorter = [shorten(size, rows, rng) for size in self.sizes]
         core = torch.from_numpy(self._shrink(shorter))
         for hashed, basis in zip(shorter, (first, second, third), strict=True):
-            core = torch.tensordot(
-                core, torch.linalg.pinv(hashed.apply(basis)), ([0], [1])
-            )  # its mode goes last
+            # Its mode goes last.
+            core = torch.tensordot(core, torch.linalg.pinv(hashed.apply(basis)), ([0], [1]))
         return (first, second, third), core.contiguous()
 
     def _sketch(self, mode: int, second: Hash, third: Hash) -> Tensor:
