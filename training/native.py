@@ -6,7 +6,7 @@ a batch's samples, divides by the number of the whole batch's, so that the parts
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from training.splits import Split
 if TYPE_CHECKING:
     from torch import Tensor, dtype
 
+Precision = Literal["float32", "float64"]  # of losses and weights in training
 MAX_EXPANDED_BYTES = 64 << 20  # samples kept expanded; a positional job's are up to 64 times its blob
 CHUNK = 256  # samples at a time, when a loss is only looked at
 

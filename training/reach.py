@@ -22,13 +22,14 @@ from training.exact.grids import MASTER, MASTER_TO_PRODUCT_BITS
 from training.exact.late import torch
 from training.jobs import PreparedJob, make_task
 from training.local import DEFAULTS
+from training.native import Precision
 from training.objectives.base import Integers
 from training.solvers.auto import Choice, Method, choose_solver, run_solver
 from training.solvers.box import Boxed
 from training.solvers.outcome import Limits, Outcome, Stage
 from training.solvers.staged import Staged
 from training.solvers.starts import Trial, draw_starts, find_best, run_starts
-from training.whole import LARGEST_WEIGHT, Precision, WholeLoss
+from training.whole import LARGEST_WEIGHT, WholeLoss
 
 if TYPE_CHECKING:
     from torch import Tensor

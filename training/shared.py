@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from training.errors import BadInput
 from training.exact.late import torch
 from training.group import DeviceMissing, Group, GroupLost, leave_group
 from training.hashing import compute_tagged_hash
-from training.native import NativeBatch, NativeLinear, NativeProblem
+from training.native import NativeBatch, NativeLinear, NativeProblem, Precision
 from training.objectives.base import Integers
 from training.objectives.registry import get_objective
 from training.problem import Problem
@@ -35,7 +35,6 @@ from training.splits import Split
 if TYPE_CHECKING:
     from torch import Tensor, dtype
 
-Precision = Literal["float32", "float64"]  # of losses and weights in training
 HEAD = 2  # numbers before an order's vector: the order, and how many samples its new batch has
 
 

@@ -24,12 +24,12 @@ from training.exact.late import torch
 from training.holdout import HoldoutScore, score_holdout
 from training.jobfile import LOSS_BITS, JobFile, load_job_file
 from training.jobs import JobFileError, PreparedJob, make_task, prepare
+from training.native import Precision
 from training.pitfalls import list_pitfalls
 from training.reach import TOLERANCES, Judged, Reached, Settings, SolverName, solve
 from training.scaling import SIDECAR_LIMIT
 from training.solvers.auto import MOST_DENSE
 from training.solvers.outcome import Outcome
-from training.whole import Precision
 
 Json = dict[str, object]
 BAD_FILE, BAD_USAGE = 3, 2

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Literal, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from training.derivatives.rescaled import Kind, compute_values
 from training.exact.grids import MASTER
 from training.exact.late import torch
 from training.exact.scores import DOMAIN, Function, ScoreFunction
-from training.native import NativeBatch, NativeProblem
+from training.native import NativeBatch, NativeProblem, Precision
 from training.objectives.base import Batch, Integers, Objective, split_weights
 from training.splits import Split
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-Precision = Literal["float64", "float32"]
 LARGEST_WEIGHT = MASTER.limit * 2.0**-MASTER.f
 # Of what a pass keeps of the samples it is over, some ten times; 8 MiB each in float64.
 BLOCK_ENTRIES = 1 << 20

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from ledger.blobs import BlobStore
 from ledger.errors import LedgerError, MissingBlobs
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from training.engine import Engine, Task
     from training.group import DeviceChoice, Place
     from training.local import LocalSettings, LocalUpdate, LocalWork
-    from training.shared import Precision, Trainers
+    from training.native import Precision
+    from training.shared import Trainers
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class Trainer:
         def stop() -> bool:
             return bool(self._inbox.find_reason_to_stop(token)) or time.monotonic() >= deadline_s
 
-        precision = read_precision(request)
+        precision: Precision = request.precision  # type: ignore[assignment]  # `share` refuses what is none
         with self._trainers.share(self._read_task(request), work.train, precision) as problem:
             outcome = train_update(work, settings, request.seed, stop, problem)
         why = self._inbox.find_reason_to_stop(token)
@@ -186,15 +187,6 @@ def read_settings(request: TrainRequest) -> LocalSettings:
         tickets_share=request.tickets_share,
         lookahead=request.lookahead,
     )
-
-
-def read_precision(request: TrainRequest) -> Precision:
-    """Refused for one that is not known."""
-    from training.shared import Precision
-
-    if request.precision not in get_args(Precision):
-        raise Refused(f"precision: {', '.join(get_args(Precision))} expected, got {request.precision}")
-    return request.precision  # type: ignore[return-value]  # just checked
 
 
 def _read_samples(path: Path) -> bytes:

@@ -27,8 +27,10 @@ from training.objectives.base import (
     Ticket,
     check_param_count,
     check_range,
-    make_float,
+    make_signs,
+    make_value_batch,
     run_kernel,
+    sum_signed,
     sum_squares,
 )
 from training.splits import Layout, Shorts, Split
@@ -107,9 +109,7 @@ class AdversarialRelu:
         return PassSizes(samples * self.inputs, 0, spent // EXPONENTIAL_PARTS)
 
     def make_batch(self, split: Split, indices: Integers) -> Batch:
-        return Batch(
-            make_float(split.inputs[indices]), make_float(split.rows[indices]), make_float(split.keys)
-        )
+        return make_value_batch(split, indices)
 
     # --- exact, portable ----------------------------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ class AdversarialRelu:
         return sum_squares(self._attack(self._add_start(weights[0]), batch, None)[2])
 
     def compute_scores(self, weights: Sequence[Tensor], inputs: Tensor, keys: Tensor) -> Tensor:
-        return self._sum_signed(self._activate(inputs, self._add_start(weights[0]), None))
+        return sum_signed(self._activate(inputs, self._add_start(weights[0]), None))
 
     def compute_gradients(self, weights: Sequence[Tensor], batch: Batch, trace: Trace) -> tuple[Tensor, ...]:
         x_Nd, active_Nm, r_N1 = self._attack(self._add_start(weights[0]), batch, trace)
@@ -137,8 +137,8 @@ class AdversarialRelu:
     def _look(self, x_Nd: Tensor, w_dm: Tensor, batch: Batch, trace: Trace | None) -> tuple[Tensor, Tensor]:
         """M and R at some points."""
         u_Nm = self._activate(x_Nd, w_dm, trace)
-        r_N1 = saturate(self._sum_signed(u_Nm) - batch.targets * 2.0**8, RESIDUAL.p)
-        return torch.sign(u_Nm) * self._make_signs(), r_N1
+        r_N1 = saturate(sum_signed(u_Nm) - batch.targets * 2.0**8, RESIDUAL.p)
+        return torch.sign(u_Nm) * make_signs(self.neurons), r_N1
 
     def _activate(self, x_Nd: Tensor, w_dm: Tensor, trace: Trace | None) -> Tensor:
         scores = rescale(fold(x_Nd @ w_dm, trace), DATA.f + WEIGHT.f, SCORE)
@@ -147,13 +147,6 @@ class AdversarialRelu:
     def _add_start(self, weights_dm: Tensor) -> Tensor:
         start = torch.from_numpy(make_start(self.inputs, self.neurons)).to(torch.float64)
         return saturate(weights_dm + start, WEIGHT.p)
-
-    def _sum_signed(self, u_Nm: Tensor) -> Tensor:
-        return (u_Nm * self._make_signs()).sum(-1, keepdim=True)
-
-    def _make_signs(self) -> Tensor:
-        """[m]: 1, -1, 1, ..."""
-        return 1.0 - 2.0 * (torch.arange(self.neurons) & 1)
 
     # --- exact, compiled ----------------------------------------------------------------------------------------------
 
@@ -188,7 +181,7 @@ class AdversarialRelu:
         """At the adversary's points, which are taken as given: no derivative is taken through its signs."""
         start = torch.from_numpy(make_start(self.inputs, self.neurons) * 2.0**-WEIGHT.f)
         w_dm = weights[0] + start.to(weights[0].device, weights[0].dtype)
-        signs = self._make_signs().to(w_dm.device, w_dm.dtype)
+        signs = make_signs(self.neurons).to(w_dm.device, w_dm.dtype)
         with torch.no_grad():
             x_Nd = self._native_attack(w_dm, signs, batch)
         return self._native_values(x_Nd, w_dm, signs) - batch.targets

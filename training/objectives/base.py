@@ -209,6 +209,21 @@ def make_float(values: Shorts) -> Tensor:
     return torch.from_numpy(values.astype(np.float64))
 
 
+def make_value_batch(split: Split, indices: Integers) -> Batch:
+    """Samples as they are stored, with rows of values as targets."""
+    return Batch(make_float(split.inputs[indices]), make_float(split.rows[indices]), make_float(split.keys))
+
+
+def make_signs(count: int) -> Tensor:
+    """[count]: 1, -1, 1, ..."""
+    return 1.0 - 2.0 * (torch.arange(count) & 1)
+
+
+def sum_signed(values: Tensor) -> Tensor:
+    """The first less the second plus the third, and so on: [N, m] -> [N, 1]."""
+    return (values * make_signs(values.shape[-1])).sum(-1, keepdim=True)
+
+
 def make_one_hot(labels: Shorts, classes: int) -> Tensor:
     """One (4096 data units) in the column of each label: [n, classes]."""
     columns = torch.arange(classes, dtype=torch.int64)

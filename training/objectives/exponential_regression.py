@@ -34,8 +34,10 @@ from training.objectives.base import (
     Ticket,
     check_param_count,
     check_range,
-    make_float,
+    make_signs,
+    make_value_batch,
     run_kernel,
+    sum_signed,
     sum_squares,
 )
 from training.splits import NO_LABELS, Layout, Shorts, Split
@@ -94,9 +96,7 @@ class ExponentialRegression:
         return PassSizes(samples * self.inputs, samples, samples * self.neurons)
 
     def make_batch(self, split: Split, indices: Integers) -> Batch:
-        return Batch(
-            make_float(split.inputs[indices]), make_float(split.rows[indices]), make_float(split.keys)
-        )
+        return make_value_batch(split, indices)
 
     # --- exact, portable ----------------------------------------------------------------------------------------------
 
@@ -105,12 +105,12 @@ class ExponentialRegression:
         return sum_squares(self._compute_residuals(u_Nm, batch))
 
     def compute_scores(self, weights: Sequence[Tensor], inputs: Tensor, keys: Tensor) -> Tensor:
-        return self._sum_signed(self._forward(weights, inputs, None))
+        return sum_signed(self._forward(weights, inputs, None))
 
     def compute_gradients(self, weights: Sequence[Tensor], batch: Batch, trace: Trace) -> tuple[Tensor, ...]:
         u_Nm = self._forward(weights, batch.inputs, trace)
         g_N1 = rescale(self._compute_residuals(u_Nm, batch), RESIDUAL.f - 1, GRADIENT)  # twice the residual
-        q_Nm = saturate(torch.round((u_Nm * g_N1) * 2.0**-16), SCORE_GRADIENT.p) * self._make_signs()
+        q_Nm = saturate(torch.round((u_Nm * g_N1) * 2.0**-16), SCORE_GRADIENT.p) * make_signs(self.neurons)
         return (fold(batch.inputs.transpose(0, 1) @ q_Nm, trace),)
 
     def _forward(self, weights: Sequence[Tensor], inputs: Tensor, trace: Trace | None) -> Tensor:
@@ -118,14 +118,7 @@ class ExponentialRegression:
         return apply_function(Function.EXP, scores)[0]
 
     def _compute_residuals(self, u_Nm: Tensor, batch: Batch) -> Tensor:
-        return saturate(self._sum_signed(u_Nm) - batch.targets * 2.0**8, RESIDUAL.p)
-
-    def _sum_signed(self, u_Nm: Tensor) -> Tensor:
-        return (u_Nm * self._make_signs()).sum(-1, keepdim=True)
-
-    def _make_signs(self) -> Tensor:
-        """[m]: 1, -1, 1, ..."""
-        return 1.0 - 2.0 * (torch.arange(self.neurons) & 1)
+        return saturate(sum_signed(u_Nm) - batch.targets * 2.0**8, RESIDUAL.p)
 
     # --- exact, compiled ----------------------------------------------------------------------------------------------
 
@@ -161,5 +154,5 @@ class ExponentialRegression:
 
     def native_residuals(self, weights: Sequence[Tensor], batch: Batch) -> Tensor:
         values = (batch.inputs @ weights[0]).clamp(-DOMAIN, DOMAIN).exp()
-        signs = self._make_signs().to(values.device, values.dtype)
+        signs = make_signs(self.neurons).to(values.device, values.dtype)
         return (values * signs).sum(-1, keepdim=True) - batch.targets

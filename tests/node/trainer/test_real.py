@@ -79,7 +79,7 @@ async def test_what_cannot_be_trained_is_refused_with_a_reason(trainer: RealTrai
     wrong: list[tuple[TrainRequest, str]] = [
         (trainer.make_request(weights=b"short"), "weights"),
         (trainer.make_request(solver="magic"), "solver"),
-        (trainer.make_request(precision="float8"), "precision: float32, float64 expected, got float8"),
+        (trainer.make_request(precision="float8"), "precision: float32 or float64 expected, got float8"),
         (trainer.make_request(spec=encode_spec(unheard)), "objective"),
     ]
     for request, why in wrong:
