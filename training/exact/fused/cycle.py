@@ -36,7 +36,7 @@ ONE = 2.0**16
 MATRIX_LIMIT, VALUE_LIMIT, GRADIENT_LIMIT = 2.0**20 - 1, 2.0**26 - 1, 2.0**20 - 1
 
 # k rank, e entries of a matrix; parameters of U, V, W begin at 0, v0, w0
-Shape = namedtuple("Shape", "k e n1 n2 n3 v0 w0 size")
+Shape = namedtuple("Shape", "k e v0 w0 size")
 Data = namedtuple("Data", "ids rows")
 # m matrices U, V, W; p, q, t their products; d the samples' gradients; f values, then residuals; g gradients at these
 Buffers = namedtuple("Buffers", "noise m p q t d f g")
@@ -47,7 +47,13 @@ def make_shape(params):
     """params [n1, n2, n3, k] i64."""
     n1, n2, n3, k = params[0], params[1], params[2], params[3]
     e = k * k
-    return Shape(k, e, n1, n2, n3, n1 * e, (n1 + n2) * e, (n1 + n2 + n3) * e)
+    return Shape(k, e, n1 * e, (n1 + n2) * e, (n1 + n2 + n3) * e)
+
+
+@kernel
+def find_tensor(sh, mode):
+    """Where the parameters of U, V or W begin."""
+    return 0 if mode == 0 else sh.v0 if mode == 1 else sh.w0
 
 
 @kernel
@@ -80,7 +86,7 @@ def load_matrices(sh, b, x, ids, indices, first, n, noisy, noise_stream):
     for s in range(n):
         sample = indices[first + s]
         for mode in range(MODES):
-            row = (0 if mode == 0 else sh.v0 if mode == 1 else sh.w0) + np.int64(ids[sample, mode]) * sh.e
+            row = find_tensor(sh, mode) + np.int64(ids[sample, mode]) * sh.e
             for e in range(sh.e):
                 value = x[row + e]
                 if noisy:
@@ -176,7 +182,7 @@ def add_gradients(sh, b, gradient, ids, indices, first, n):
     for s in range(n):
         sample = indices[first + s]
         for mode in range(MODES):
-            row = (0 if mode == 0 else sh.v0 if mode == 1 else sh.w0) + np.int64(ids[sample, mode]) * sh.e
+            row = find_tensor(sh, mode) + np.int64(ids[sample, mode]) * sh.e
             for e in range(sh.e):
                 gradient[row + e] += b.d[(mode * sh.e + e) * BLOCK + s]
 
@@ -216,8 +222,8 @@ def take_step(sh, b, x, data, indices, master, rates, counted, noise_stream):
         total += differentiate(sh, b, n, count_q + done, count_t + done, count_d + MODES * done)
         add_gradients(sh, b, gradient, data.ids, indices, first, n)
     for mode in range(MODES):
-        start = 0 if mode == 0 else sh.v0 if mode == 1 else sh.w0
-        size = (sh.n1 if mode == 0 else sh.n2 if mode == 1 else sh.n3) * sh.e
+        start = find_tensor(sh, mode)
+        size = (find_tensor(sh, mode + 1) if mode < MODES - 1 else sh.size) - start
         mantissa, scale = rates[mode, 0], rates[mode, 1]
         step_weights(master, start, gradient[start:], 1, size, size, mantissa, scale, MASTER_LIMIT_F)
     return total

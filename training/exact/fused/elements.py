@@ -207,6 +207,19 @@ def fill_noise(out, stream, first, count):
 
 
 @kernel
+def load_samples(out, stride, inputs, indices, first, n, width, room, noisy, noise_stream):
+    """Samples first .. first + n - 1 of a shard into rows `stride` apart; `room` is for the noise of a step."""
+    if noisy:
+        noise = fill_noise(room, noise_stream, first * width, n * width)
+        copy_rows(room, noise, width, out, 0, stride, n, width)
+    for s in range(n):
+        if noisy:
+            add_row(inputs[indices[first + s]], out[s * stride :], DATA_LIMIT_F)
+        else:
+            load_row(inputs[indices[first + s]], out[s * stride :])
+
+
+@kernel
 def dither_weights(weights, stream, limit):
     """Master weights at the start of a ticket: sat(W + 2^8 * dither)."""
     out = np.empty(weights.size, np.int64)

@@ -16,12 +16,9 @@ from training.exact.fused.elements import (
     MASTER_LIMIT_F,
     TO_WEIGHT,
     WEIGHT_LIMIT_F,
-    add_row,
-    copy_rows,
     dither_weights,
-    fill_noise,
     fold,
-    load_row,
+    load_samples,
     move_weights,
     round_weights,
     step_weights,
@@ -78,14 +75,7 @@ def load_weights(sh, w, start, master):
 
 @kernel
 def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
-    if noisy:
-        noise = fill_noise(b.noise, noise_stream, first * sh.d, n * sh.d)
-        copy_rows(b.noise, noise, sh.d, b.x, 0, sh.dp, n, sh.d)
-    for s in range(n):
-        if noisy:
-            add_row(data.inputs[indices[first + s]], b.x[s * sh.dp :], DATA_LIMIT_F)
-        else:
-            load_row(data.inputs[indices[first + s]], b.x[s * sh.dp :])
+    load_samples(b.x, sh.dp, data.inputs, indices, first, n, sh.d, b.noise, noisy, noise_stream)
 
 
 @kernel

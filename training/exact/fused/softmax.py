@@ -22,7 +22,7 @@ from training.exact.fused.elements import (
     dither_weights,
     fill_noise,
     fold,
-    load_row,
+    load_samples,
     move_weights,
     rescale,
     round_weights,
@@ -104,14 +104,7 @@ def load_weights(sh, w, master):
 
 @kernel
 def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
-    if noisy:
-        noise = fill_noise(b.noise, noise_stream, first * sh.d, n * sh.d)
-        copy_rows(b.noise, noise, sh.d, b.a, 0, sh.dp, n, sh.d)
-    for s in range(n):
-        if noisy:
-            add_row(data.inputs[indices[first + s]], b.a[s * sh.dp :], DATA_LIMIT_F)
-        else:
-            load_row(data.inputs[indices[first + s]], b.a[s * sh.dp :])
+    load_samples(b.a, sh.dp, data.inputs, indices, first, n, sh.d, b.noise, noisy, noise_stream)
 
 
 @kernel
