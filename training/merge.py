@@ -151,9 +151,8 @@ def settle_round(
     valid, is_void = _keep_valid(updates)
     along = _search_known_part(tickets.weights, valid, known, judges)
     deltas = [delta for _, delta in valid]
-    for i, left in enumerate(
-        take_out_of_each(deltas, known)
-    ):  # in their places: a round may have 64 of 4 MiB
+    for i, left in enumerate(take_out_of_each(deltas, known)):
+        # In their places: a round may have 64 of 4 MiB.
         valid[i], deltas[i] = (valid[i][0], left), left
     market = _judge_updates(along.weights, valid, judges)
     credits = iter(market.credits)
