@@ -92,6 +92,16 @@ OBJECTIVES = {
         ),
         tensors=("W",),
     ),
+    "graph_network": ObjectiveShape(
+        params=(
+            IntegerParam("tokens", 1, 64),
+            IntegerParam("width", 1, 256),
+            IntegerParam("neurons", 1, 1024),
+            IntegerParam("outputs", 2, 256),
+            TARGETS,
+        ),
+        tensors=("U", "V"),
+    ),
     "cycle_rank": ObjectiveShape(
         params=(
             IntegerParam("first", 1, 4096),

@@ -312,6 +312,31 @@ def step_attacked(problem: Problem, sample: Sample, keys: Rows, tensors: list[Ro
     return Step(products, [multiply(transpose([x]), [[g * n for n in active]])])
 
 
+def read_node(problem: Problem, sample: Sample, tensors: list[Rows]) -> tuple[Rows, Rows, Row, Rows]:
+    """Section 9.12: S, u, h, Z."""
+    m = problem.task.params[2]
+    stream = open_stream(compute_tagged_hash("gc/graph"), "weights")
+    fixed = [[get_word(stream, i * m + r) % 2**17 - 2**16 for r in range(m)] for i in range(len(tensors[0]))]
+    pairs = zip(tensors[0], fixed, strict=True)
+    weights = [[saturate(n + k, 19) for n, k in zip(own, row, strict=True)] for own, row in pairs]
+    s = multiply(sample.inputs, weights)
+    u = [[max(saturate(shift(n, -8), 24), 0) for n in row] for row in s]
+    h = [saturate(shift(sum(column), -6), 20) for column in transpose(u)]
+    return s, u, h, multiply([h], tensors[1])
+
+
+def lose_node(problem: Problem, sample: Sample, keys: Rows, tensors: list[Rows]) -> int:
+    return lose_row(read_node(problem, sample, tensors)[-1][0], 30, sample.targets[0], 0, 0)
+
+
+def step_node(problem: Problem, sample: Sample, keys: Rows, tensors: list[Rows]) -> Step:
+    s, u, h, z = read_node(problem, sample, tensors)
+    q = differentiate_row(z[0], 30, sample.targets[0], 0, 0)
+    d = multiply([q], transpose(tensors[1]))
+    t = [[k * (n > 0) for n, k in zip(row, rescale(d, 34, 18, 22)[0], strict=True)] for row in u]
+    return Step([s, z, d], [multiply(transpose(sample.inputs), t), multiply(transpose([h]), [q])])
+
+
 def sign(n: int) -> int:
     return (n > 0) - (n < 0)
 
@@ -328,6 +353,7 @@ SHAPES: dict[str, Callable[[tuple[int, ...]], list[tuple[int, int]]]] = {
     "exponential_regression": lambda p: [(p[0], p[1])],
     "cycle_rank": lambda p: [(size, p[3] ** 2) for size in p[:3]],
     "adversarial_relu": lambda p: [(p[0], p[1])],
+    "graph_network": lambda p: [(p[1], p[2]), (p[2], p[3])],
 }
 GRADIENT_FS = {
     "attention_regression": (30, 28),
@@ -336,6 +362,7 @@ GRADIENT_FS = {
     "exponential_regression": (30,),
     "cycle_rank": (28, 28, 28),
     "adversarial_relu": (26,),
+    "graph_network": (30, 32),
 }
 LOSSES: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], int]] = {
     "attention_regression": lose_attention,
@@ -344,6 +371,7 @@ LOSSES: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], int]] = {
     "exponential_regression": lose_exponential,
     "cycle_rank": lose_cell,
     "adversarial_relu": lose_attacked,
+    "graph_network": lose_node,
 }
 STEPS: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], Step]] = {
     "attention_regression": step_attention,
@@ -352,6 +380,7 @@ STEPS: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], Step]] = {
     "exponential_regression": step_exponential,
     "cycle_rank": step_cell,
     "adversarial_relu": step_attacked,
+    "graph_network": step_node,
 }
 
 
@@ -363,6 +392,8 @@ def features(params: tuple[int, ...]) -> int:
 def expand(objective: str, params: tuple[int, ...], stored: Row) -> Rows:
     """A sample's stored inputs as rows of tokens."""
     if objective == "sequence_regression":
+        return cut(stored, params[1])
+    if objective == "graph_network":
         return cut(stored, params[1])
     if objective != "attention_regression":
         return [stored]

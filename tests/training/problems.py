@@ -86,7 +86,7 @@ SETTLED = (
     "attention positional classes", "attention rows", "attention saturated", "attention one token",
     "attention many tokens", "softmax classes", "softmax keys rows", "softmax saturated", "softmax block and a bit",
     "rescaled cosh keys", "sequence softmax", "exponential", "cycle rank",
-    "adversarial relu",
+    "adversarial relu", "graph classes",
 )  # fmt: skip
 
 # Sizes that fill vectors and that do not; one token, many; every kind of placement, targets and keys; inputs and
@@ -167,6 +167,23 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     ),
     "adversarial relu asleep": lambda: make_problem(
         "adversarial_relu", (1, 2, 8, 1, 4095), shard=1, rates=((1, 9),)
+    ),
+    "graph classes": lambda: make_problem(
+        "graph_network", (4, 6, 11, 5, 1), shard=20, rates=((1, 10), (1, 11)), steps=3
+    ),
+    "graph rows": lambda: make_problem(
+        "graph_network", (64, 3, 5, 3, 0), shard=3, rates=((3, 12), (3, 12)), train=4
+    ),
+    "graph saturated": lambda: make_problem(
+        "graph_network",
+        (5, 17, 33, 9, 0),
+        shard=24,
+        rates=((4095, 12), (4095, 14)),
+        input_bits=16,
+        weights="saturated",
+    ),
+    "graph one neuron": lambda: make_problem(
+        "graph_network", (1, 1, 1, 2, 1), shard=1, rates=((1, 48), (4095, 0))
     ),
     "cycle rank": lambda: make_problem(
         "cycle_rank", (5, 4, 3, 3), shard=20, rates=((1, 5), (1, 6), (3, 7)), steps=3

@@ -22,6 +22,7 @@ EXACT_FILES = (
     "objectives/adversarial_relu.py",
     "objectives/cycle_rank.py",
     "objectives/exponential_regression.py",
+    "objectives/graph_network.py",
     "objectives/heartbeat.py",
     "objectives/sequence_regression.py",
     "objectives/base.py",

@@ -90,6 +90,15 @@ def test_work_of_an_attacked_loss_counts_points_and_weights() -> None:
     assert compute_loss_work(parsed, samples) == forward + 32 * d * m + 64 * spent
 
 
+def test_work_of_a_node_counts_rows_and_weights() -> None:
+    tokens, d, m, c, samples = 3, 4, 5, 6, 9
+    parsed = get_objective("graph_network", (tokens, d, m, c, 1))
+    exponentials = samples * c + (samples * tokens * m + d * m) // 4
+    forward = samples * m * (tokens * d + c)
+    work = forward + 32 * (d * m + m * c) + 64 * exponentials + 2048 * samples
+    assert compute_loss_work(parsed, samples) == work
+
+
 def test_initial_weights_are_the_low_bits_of_a_stream() -> None:
     facts = PROBLEM.make_engine().inspect(PROBLEM.task)
     stream = open_stream(SEED, "weights")

@@ -150,6 +150,23 @@ def test_fused_adversaries_are_portable_in_any_shape(
     compare_paths(make_problem("adversarial_relu", params, shard=shard, rates=((1, 12),), train=shard))
 
 
+@settings(max_examples=15)
+@given(
+    st.integers(1, 12),
+    st.integers(1, 20),
+    st.integers(1, 40),
+    st.integers(2, 20),
+    st.booleans(),
+    st.integers(1, 70),
+)
+def test_fused_graphs_are_portable_in_any_shape(
+    tokens: int, d: int, m: int, c: int, indexed: bool, shard: int
+) -> None:
+    params = (tokens, d, m, c, int(indexed))
+    rates = ((1, 12), (1, 13))
+    compare_paths(make_problem("graph_network", params, shard=shard, rates=rates, train=shard))
+
+
 def test_adversary_raises_the_loss_and_stays_in_its_ball() -> None:
     spec = get_objective("adversarial_relu", (6, 40, 4, 75, 30))
     problem = make_problem("adversarial_relu", (6, 40, 4, 75, 30), shard=24, rates=((1, 12),))

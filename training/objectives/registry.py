@@ -8,6 +8,7 @@ from training.objectives.attention_regression import AttentionRegression
 from training.objectives.base import Objective
 from training.objectives.cycle_rank import CycleRank
 from training.objectives.exponential_regression import ExponentialRegression
+from training.objectives.graph_network import GraphNetwork
 from training.objectives.sequence_regression import SequenceRegression
 from training.objectives.softmax_regression import SoftmaxRegression
 
@@ -18,9 +19,12 @@ OBJECTIVES: dict[str, type[Objective]] = {
     ExponentialRegression.name: ExponentialRegression,
     CycleRank.name: CycleRank,
     AdversarialRelu.name: AdversarialRelu,
+    GraphNetwork.name: GraphNetwork,
 }
 
-UPDATES_ALONE = frozenset({AdversarialRelu.name})  # no tickets: their work can be spared (section 9.10)
+UPDATES_ALONE = frozenset(
+    {AdversarialRelu.name, GraphNetwork.name}
+)  # no tickets: work can be spared (9.10, 9.12)
 
 
 def get_objective(name: str, params: Sequence[int]) -> Objective:

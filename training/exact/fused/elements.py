@@ -220,6 +220,15 @@ def load_samples(out, stride, inputs, indices, first, n, width, room, noisy, noi
 
 
 @kernel
+def add_fixed(weights, fixed, rows, cols, stride):
+    """Fixed integers [rows, cols] onto weights in products, in place."""
+    for i in range(rows):
+        row, more = weights[i * stride : i * stride + cols], fixed[i]
+        for j in range(cols):
+            row[j] = min(max(row[j] + np.float64(more[j]), -WEIGHT_LIMIT_F), WEIGHT_LIMIT_F)
+
+
+@kernel
 def dither_weights(weights, stream, limit):
     """Master weights at the start of a ticket: sat(W + 2^8 * dither)."""
     out = np.empty(weights.size, np.int64)

@@ -16,6 +16,7 @@ from training.exact.fused.elements import (
     MASTER_LIMIT_F,
     TO_WEIGHT,
     WEIGHT_LIMIT_F,
+    add_fixed,
     dither_weights,
     fold,
     load_samples,
@@ -66,10 +67,7 @@ def make_weights(sh):
 def load_weights(sh, w, start, master):
     """A job's weights on the fixed ones, as rows and as columns."""
     round_weights(master, 0, w.x, sh.d, sh.m, sh.mp, TO_WEIGHT, WEIGHT_LIMIT_F)
-    for i in range(sh.d):
-        row, fixed = w.x[i * sh.mp : i * sh.mp + sh.m], start[i]
-        for r in range(sh.m):
-            row[r] = min(max(row[r] + np.float64(fixed[r]), -WEIGHT_LIMIT_F), WEIGHT_LIMIT_F)
+    add_fixed(w.x, start, sh.d, sh.m, sh.mp)
     transpose(w.x, 0, sh.mp, w.x_t, 0, sh.dp, sh.d, sh.m)
 
 
