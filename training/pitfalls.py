@@ -60,6 +60,8 @@ def list_pitfalls(job_file: JobFile, blob: bytes) -> list[str]:
         notes += _note_contradictions(train)
     if job_file.objective == "cycle_rank":
         notes += _note_unseen(job_file, train)
+    if job_file.objective == "graph_network":
+        notes += _note_alone(train)
     return notes
 
 
@@ -84,6 +86,16 @@ def _note_unseen(job_file: JobFile, train: Split) -> list[str]:
         return []
     return [
         f"{unseen:,} of {sum(sizes):,} ids are in no training sample: their rows stay as they are at the start"
+    ]
+
+
+def _note_alone(train: Split) -> list[str]:
+    alone = int((~train.inputs.any(1)).sum())
+    if not alone:
+        return []
+    return [
+        f"{alone:,} of {train.count:,} training samples have only rows of zeros: a node without neighbours gets the"
+        " same share of every class, whatever is trained"
     ]
 
 

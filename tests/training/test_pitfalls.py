@@ -65,6 +65,13 @@ def make(
     return prepare(load_job_file(path), LIMIT, start)
 
 
+def make_updates_alone(folder: Path, params: str, name: str) -> PreparedJob:
+    path = folder / "job.toml"
+    market = "market_only = true\nprice = 1\nround_budget = 1"
+    path.write_text(JOB.format(name=name, params=params).replace("burn = 1", market))
+    return prepare(load_job_file(path), LIMIT)
+
+
 def test_exp_without_a_weight_is_refused_with_one_to_begin_with(folder: Path) -> None:
     with pytest.raises(
         JobFileError, match=r"\[objective\] weight: expected more than 0 .* 0\.1 is a beginning"
@@ -157,15 +164,22 @@ def test_sinh_from_new_weights_falls_to_zero_and_not_to_what_was_planted() -> No
     assert np.linalg.norm(np.frombuffer(weights, "<i8") * 2.0**-24) < 0.01 * np.linalg.norm(planted)
 
 
+def test_nodes_without_neighbours_are_told(folder: Path) -> None:
+    rows = np.random.default_rng(1).uniform(-1, 1, (40, 2, 3))
+    rows[:7] = 0
+    write(folder, np.tile([0.5, 0.5], (40, 1)), rows)
+    text = 'tokens = 2\nwidth = 3\nneurons = 4\noutputs = 2\ntargets = "values"\n'
+    prepared = make_updates_alone(folder, text, "graph_network")
+    notes = list_pitfalls(prepared.file, prepared.blob)
+    assert len(notes) == 1
+    assert "training samples have only rows of zeros" in notes[0]
+
+
 def test_objective_without_tickets_is_refused_unless_market_only(folder: Path) -> None:
     write(folder, np.full((40, 1), 0.25), np.random.default_rng(1).uniform(-1, 1, (40, 3)))
     params = "features = 3\nneurons = 8\nsteps = 2\nstride = 0.01\n"
     with pytest.raises(JobFileError, match=r"\[market\] market_only: true expected for adversarial_relu"):
         make(folder, params, "adversarial_relu")
-    text = (folder / "job.toml").read_text()
-    (folder / "job.toml").write_text(
-        text.replace("burn = 1", "market_only = true\nprice = 1\nround_budget = 1")
-    )
-    prepared = prepare(load_job_file(folder / "job.toml"), LIMIT)
+    prepared = make_updates_alone(folder, params, "adversarial_relu")
     assert prepared.spec.params == (3, 8, 2, 41, 0)
     assert not prepared.facts.has_tickets
