@@ -47,6 +47,7 @@ SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
     "planted_cosh": "80e67a496ce4ed36021ece7608ca1b033ad27d1275890a848067995cdd8ec323",
     "word_triples": "9f424d4f74954bcab1459955aa5125f743ab01e931a25100258f5c949e27b41b",
     "robust_digits": "3be3feeaa43d10a4b298017348a7af2aa00bb867d3f59327568b47510b1bc6e6",
+    "molecules": "2ad2f135d3b36be8981bb4e8e9f3eae38033562c98a42562baec81301c351247",
     "digits": "84141478f16f3f969751f905867b31056b485195588639a1f1f1db986f82fbfb",
     "teacher": "328d0e1979955ea5b67a22ffbdb9b80ac2de82121aacd27b8928afd345e76420",
 }
