@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.errors import ProblemRefused
-from training.solvers.cycle.decompose import decompose
-from training.solvers.cycle.dense import DenseTensor
+from training.solvers.cycle.decompose import decompose, lift
+from training.solvers.cycle.dense import DenseTensor, _sketch_last
 from training.solvers.cycle.factors import draw_factors
-from training.solvers.cycle.hashes import add_lanes, draw_hash, shorten
+from training.solvers.cycle.hashes import draw_hash, pair, shorten
 from training.solvers.cycle.residual import measure_residual
 from training.solvers.cycle.sparse import SparseTensor
 from training.solvers.cycle.tensors import CycleTensor, open_cells, open_dense
@@ -129,8 +129,37 @@ def test_a_pairs_bucket_is_the_sum_and_its_sign_the_product() -> None:
         for z in range(7):
             lane = int(first.buckets[y] + second.buckets[z]) % 5
             wanted[:, lane] += first.signs[y] * second.signs[z] * values[:, y, z]
-    wide = second.apply(values.permute(2, 0, 1)).permute(1, 2, 0)  # [3, 6, 5]
-    assert torch.allclose(add_lanes(wide, first), wanted)
+    lanes, signs = pair(first, second)
+    found = torch.zeros((3, 5), dtype=torch.float64)
+    found.index_add_(1, torch.from_numpy(lanes), values.flatten(1) * torch.from_numpy(signs))
+    assert torch.allclose(found, wanted)
+
+
+def test_dense_sketch_sums_the_columns_of_each_bucket() -> None:
+    values = torch.from_numpy(np.random.default_rng(6).standard_normal((6, 7, 3)))
+    rng = np.random.default_rng(4)
+    lanes, signs = pair(
+        draw_hash(6, 50, rng), draw_hash(7, 50, rng)
+    )  # more buckets than columns: some are empty
+    wanted = torch.zeros((3, 50), dtype=torch.float64)
+    wanted.index_add_(1, torch.from_numpy(lanes), values.flatten(0, 1).T * torch.from_numpy(signs))
+    assert torch.allclose(_sketch_last(values, 50, np.random.default_rng(4)), wanted)
+
+
+def test_contraction_of_lifted_factors_is_that_of_any_others() -> None:
+    """It is taken from what the rotation left, once, and only where the factor is in the basis' span."""
+    values = torch.from_numpy(np.random.default_rng(6).standard_normal((12, 13, 14)))
+    rng = np.random.default_rng(7)
+    lifted, strange = DenseTensor(values), DenseTensor(values)
+    bases, _ = lifted.rotate(9, 36, rng)
+    strange.rotate(9, 36, rng)
+    factors = lift(bases, draw_factors((9, 9, 9), 2, rng))
+    others = draw_factors((12, 13, 14), 2, rng)
+    for _ in range(2):
+        for mode in range(3):
+            for tensor, held in ((lifted, factors), (strange, others)):
+                wanted = DenseTensor(values).contract(mode, held)
+                assert torch.allclose(tensor.contract(mode, held), wanted, atol=1e-11)
 
 
 def test_short_modes_are_not_sketched() -> None:

@@ -9,10 +9,13 @@ import numpy as np
 
 from training.exact.late import torch
 from training.solvers.cycle.factors import MODES, Factors, Floats, Ids
-from training.solvers.cycle.hashes import Bases, add_lanes, draw_hash
+from training.solvers.cycle.hashes import Bases, draw_hash, pair
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+NEAR = 1e-13  # of the largest entry: no more than rounding
 
 
 class DenseTensor:
@@ -21,6 +24,7 @@ class DenseTensor:
     def __init__(self, values: Tensor) -> None:
         self.values = values
         self._seen: tuple[Tensor, Tensor] | None = None  # W and A x_3 W: modes 1 and 2 both need it
+        self._turned: tuple[Tensor, Tensor] | None = None  # Q_3 and A x_3 Q_3, the new mode first
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -40,6 +44,7 @@ class DenseTensor:
             basis = torch.linalg.qr(_sketch_last(left, columns, rng)).Q
             found.append(basis)
             left = (left @ basis).permute(2, 0, 1).contiguous()  # the mode before it comes last
+            self._turned = self._turned or (basis, left)
         third, second, first = found
         return (first, second, third), left
 
@@ -59,8 +64,18 @@ class DenseTensor:
     def _contract_last(self, w: Tensor) -> Tensor:
         """[n1, n2, l, i]."""
         if self._seen is None or self._seen[0] is not w:
-            self._seen = w, torch.tensordot(self.values, w, 1)
+            self._seen = w, self._contract_turned(w)
         return self._seen[1]
+
+    def _contract_turned(self, w: Tensor) -> Tensor:
+        """A x_3 W; from A x_3 Q_3, a fraction of the array, where W is in Q_3's span, as what was lifted by it is."""
+        turned, self._turned = self._turned, None
+        if turned is not None:
+            basis, left = turned
+            small = torch.tensordot(basis, w, ([0], [0]))
+            if torch.allclose(torch.tensordot(basis, small, 1), w, rtol=0, atol=NEAR * float(w.abs().max())):
+                return _contract(left, small, ([0], [0]))
+        return _contract(self.values, w, 1)
 
     def get_values(self, cells: Ids) -> Floats:
         values: Floats = self.values.numpy()[tuple(cells.T)]
@@ -70,10 +85,22 @@ class DenseTensor:
         return None
 
 
+def _contract(left: Tensor, right: Tensor, dims: int | tuple[list[int], list[int]]) -> Tensor:
+    product: Tensor = torch.tensordot(left, right, dims)
+    return product
+
+
 def _sketch_last(values: Tensor, columns: int, rng: np.random.Generator) -> Tensor:
-    """Y [n3, s] of an array [n1, n2, n3]: its last mode's unfolding, the columns sketched."""
+    """Y [n3, s] of an array [n1, n2, n3]: its last mode's unfolding, the columns sketched, in a pass without a copy."""
     first, second = (draw_hash(size, columns, rng) for size in values.shape[:2])
-    added = torch.zeros((columns, *values.shape[1:]), dtype=values.dtype)  # without a copy of the array
-    for slab, bucket, sign in zip(values, first.buckets.tolist(), first.signs.tolist(), strict=True):
-        added[bucket].add_(slab, alpha=sign)
-    return add_lanes(added.permute(2, 1, 0), second)
+    lanes, signs = pair(first, second)
+    order = np.argsort(lanes, kind="stable")
+    begins = np.searchsorted(lanes[order], np.arange(columns))
+    summed = torch.nn.functional.embedding_bag(
+        torch.from_numpy(order),
+        values.flatten(0, 1),
+        torch.from_numpy(begins),
+        mode="sum",
+        per_sample_weights=torch.from_numpy(signs[order]),
+    )
+    return summed.T

@@ -47,12 +47,7 @@ def shorten(size: int, length: int, rng: np.random.Generator) -> Hash:
     return Hash(size, np.arange(size), np.ones(size))
 
 
-def add_lanes(sketched: Tensor, other: Hash) -> Tensor:
-    """[n, s] of [n, m, s], in which one mode of a pair is sketched to s: the other one, m long, is added."""
-    size, length = len(other.buckets), other.length
-    lanes = np.arange(length)
-    # From a lane to that of the pair: a product is faster than a gather.
-    moves = np.zeros((size, length, length))
-    moves[np.arange(size)[:, None], lanes, (lanes + other.buckets[:, None]) % length] = other.signs[:, None]
-    added: Tensor = torch.tensordot(sketched, torch.from_numpy(moves), 2)
-    return added
+def pair(first: Hash, second: Hash) -> tuple[Ids, Floats]:
+    """Buckets and signs [n m] of pairs of indices, row-major."""
+    lanes = (first.buckets[:, None] + second.buckets) % first.length
+    return lanes.ravel(), np.outer(first.signs, second.signs).ravel()
