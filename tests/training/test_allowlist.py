@@ -23,6 +23,7 @@ EXACT_FILES = (
     "objectives/cycle_rank.py",
     "objectives/exponential_regression.py",
     "objectives/heartbeat.py",
+    "objectives/kronecker_spectral.py",
     "objectives/sequence_regression.py",
     "objectives/base.py",
     "paths.py",

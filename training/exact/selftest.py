@@ -32,8 +32,9 @@ SEQUENCE_DIGEST = "c225ebf2abbddc36"
 EXPONENTIAL_DIGEST = "3adc9a3e154c65bb"
 CYCLE_DIGEST = "0e7409c57bbd87b7"
 RELU_DIGEST = "eb55e3f2e31e9e00"
+SPECTRAL_DIGEST = "59168601a40b7976"
 UPDATE_DIGEST = "1e6e618f489ac023"
-PREDICTIONS_DIGEST = "ed9c45b8c173a90a"
+PREDICTIONS_DIGEST = "3de4e6cd08f68b52"
 EXP_DIGEST = "96c35e8253e650ed"
 
 
@@ -47,6 +48,7 @@ def check_machine(path: Path = "fused") -> None:
     _require(f"exponential_regression ticket ({path})", run_exponential(path), EXPONENTIAL_DIGEST)
     _require(f"cycle_rank ticket ({path})", run_cycle(path), CYCLE_DIGEST)
     _require(f"adversarial_relu ticket ({path})", run_relu(path), RELU_DIGEST)
+    _require(f"kronecker_spectral ticket ({path})", run_spectral(path), SPECTRAL_DIGEST)
     _require(f"settlement with an update ({path})", run_update(path), UPDATE_DIGEST)
     _require(f"predictions ({path})", run_predictions(path), PREDICTIONS_DIGEST)
 
@@ -257,6 +259,11 @@ def run_relu(path: Path) -> str:
     return _run_task(*_make_relu(path))
 
 
+def run_spectral(path: Path) -> str:
+    """Probes of pairs, more of them than a vector holds."""
+    return _run_task(*_make_spectral(path))
+
+
 def run_predictions(path: Path) -> str:
     """Classes of a few samples, by each kernel that gives outputs."""
     attention, task, weights = _make_attention(path)
@@ -264,6 +271,7 @@ def run_predictions(path: Path) -> str:
     sequence, rows, most = _make_sequence(path)
     cycle, cells, factors = _make_cycle(path)
     relu, attacked, net = _make_relu(path)
+    spectral, probes, pairs = _make_spectral(path)
     values = make_uniform(open_stream(SEED, "predictions"), 16 * 15, 16)
     values = np.clip(values, -DATA.limit, DATA.limit)
     classes = [
@@ -272,6 +280,7 @@ def run_predictions(path: Path) -> str:
         sequence.predict(rows, most, values.reshape(16, 3, 5)),
         cycle.predict(cells, factors, values[: 16 * 3].reshape(16, 3) % 4),
         relu.predict(attacked, net, values[: 16 * 9].reshape(16, 9)),
+        spectral.predict(probes, pairs, values[: 16 * 13].reshape(16, 13)),
     ]
     return hashlib.sha256(np.concatenate(classes).astype("u1").tobytes()).hexdigest()[:16]
 
@@ -336,6 +345,11 @@ def _make_cycle(path: Path) -> Problem:
 def _make_relu(path: Path) -> Problem:
     blob = _make_blob((9,), 1, rows=True)
     return _make_problem("adversarial_relu", (9, 14, 2, 150, 60), blob, ((3, 14),), path)
+
+
+def _make_spectral(path: Path) -> Problem:
+    blob = _make_blob((13,), 1, rows=True)
+    return _make_problem("kronecker_spectral", (13, 2), blob, ((3, 9),), path)
 
 
 def _make_problem(

@@ -3,6 +3,8 @@
 FILE has arrays `A1` [n1, d1] and `A2` [n2, d2]. `--output` writes `first` and `second` (row numbers, int64 [K]) and
 `weights` [K]: S has rows weights[k] (A1[first[k]] (x) A2[second[k]]), and S'S is A'A within epsilon. The row queries
 that a quantum computer would make are counted by stage, by an exact simulation, which itself reads everything.
+With `--checkpoint` nothing is drawn: FILE is the data of a job of objective kronecker_spectral, with such pairs in it,
+and the spectral errors of its pairs as drawn and as trained are printed.
 Source: 2402.07027.
 """
 
@@ -18,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from training.cycle_rank import read_arrays
+from training.cycle_rank import Arrays, read_arrays
 from training.errors import ProblemRefused, TrainingError
 from training.kronecker.factors import Factor, open_factor
 from training.kronecker.sparsify import Sparsifier, sparsify
 from training.kronecker.spectral import compute_features, measure_error
+from training.kronecker.trained import judge
 
 NAMES = ("A1", "A2")
 
@@ -50,6 +53,9 @@ class Report:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
+        if options.checkpoint:
+            print_judged(options.file, options.checkpoint)
+            return 0
         report, found = approximate(options.file, options.epsilon, options.seed)
     except TrainingError as error:
         print(f"error: {options.file}: {error}", file=sys.stderr)
@@ -80,6 +86,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of all that is drawn (1)")
     parser.add_argument("--output", type=Path, metavar="PAIRS.npz", help="write pairs and weights there")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="judge a job's weights (.safetensors) instead"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what is printed there")
     options = parser.parse_args(arguments)
     if options.seed < 0:
@@ -89,7 +98,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def approximate(path: Path, epsilon: float, seed: int) -> tuple[Report, Sparsifier]:
     """Pairs for a file's factors and how good they are. Raises ProblemRefused."""
-    first, second = open_factors(path)
+    first, second = open_factors(read_arrays(path))
     begin_s = time.monotonic()
     found = sparsify(first, second, epsilon, np.random.default_rng(seed))
     simulation_s = time.monotonic() - begin_s
@@ -109,14 +118,25 @@ def approximate(path: Path, epsilon: float, seed: int) -> tuple[Report, Sparsifi
     return report, found
 
 
-def open_factors(path: Path) -> tuple[Factor, Factor]:
+def open_factors(arrays: Arrays) -> tuple[Factor, Factor]:
     """A1 and A2 of a file. Raises ProblemRefused."""
-    arrays = read_arrays(path)
     if not set(NAMES) <= set(arrays):
         came = ", ".join(sorted(arrays)) or "none"
         raise ProblemRefused("file", f"arrays `A1` and `A2` expected, got {came[:200]}")
     first, second = (open_factor(arrays[name], name) for name in NAMES)
     return first, second
+
+
+def print_judged(path: Path, checkpoint: Path) -> None:
+    """Raises ProblemRefused."""
+    arrays = read_arrays(path)
+    judged = judge(*open_factors(arrays), arrays, checkpoint)
+    print(f"pairs      {judged.pairs:,}")
+    print(f"as drawn   error {judged.sampled:.3g} of 1 in the worst direction")
+    print(
+        f"as trained error {judged.trained:.3g}; {judged.left_out:,} pairs count nothing,"
+        f" one {judged.largest:.3g} times"
+    )
 
 
 def describe(report: Report) -> Iterator[str]:

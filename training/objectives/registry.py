@@ -8,6 +8,7 @@ from training.objectives.attention_regression import AttentionRegression
 from training.objectives.base import Objective
 from training.objectives.cycle_rank import CycleRank
 from training.objectives.exponential_regression import ExponentialRegression
+from training.objectives.kronecker_spectral import KroneckerSpectral
 from training.objectives.sequence_regression import SequenceRegression
 from training.objectives.softmax_regression import SoftmaxRegression
 
@@ -18,9 +19,11 @@ OBJECTIVES: dict[str, type[Objective]] = {
     ExponentialRegression.name: ExponentialRegression,
     CycleRank.name: CycleRank,
     AdversarialRelu.name: AdversarialRelu,
+    KroneckerSpectral.name: KroneckerSpectral,
 }
 
-UPDATES_ALONE = frozenset({AdversarialRelu.name})  # no tickets: their work can be spared (section 9.10)
+# No tickets: their work can be spared (sections 9.10 and 9.11).
+UPDATES_ALONE = frozenset({AdversarialRelu.name, KroneckerSpectral.name})
 
 
 def get_objective(name: str, params: Sequence[int]) -> Objective:

@@ -1,14 +1,17 @@
 """`python -m training.kronecker`: pairs of a file's factors, and what it says of files that are none."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tests.training.kronecker.designs import draw_factor
 from training.kronecker.__main__ import main
 from training.kronecker.factors import open_factor
+from training.kronecker.sparsify import sparsify
 from training.kronecker.spectral import compute_features, measure_error
 
 
@@ -58,3 +61,44 @@ def test_missing_file_and_senseless_options_are_refused(
     assert "epsilon: 0.01 to 0.9 expected, 2 came" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([str(file), "--seed", "-1"])
+
+
+def make_job(folder: Path, weights: np.ndarray) -> tuple[Path, Path]:
+    """A data file of a job, and a checkpoint."""
+    first, second = draw_factor(40, 2), draw_factor(30, 2)
+    found = sparsify(first, second, 0.9, np.random.default_rng(1))
+    pairs = {"first": found.first, "second": found.second, "weights": found.weights}
+    file, checkpoint = folder / "job.npz", folder / "w.safetensors"
+    np.savez(file, A1=first.rows, A2=second.rows, **{name: array[:20] for name, array in pairs.items()})
+    save_file({"w": weights}, checkpoint)
+    return file, checkpoint
+
+
+def test_checkpoint_is_judged_beside_the_pairs_as_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = np.zeros((20, 1))
+    weights[:3, 0] = -1.5, -1, 2.5
+    file, checkpoint = make_job(tmp_path, weights)
+    assert main([str(file), "--checkpoint", str(checkpoint)]) == 0
+    drawn, trained = re.findall(r"error ([0-9.]+)", capsys.readouterr().out)
+    arrays = np.load(file)
+    features = compute_features(draw_factor(40, 2), draw_factor(30, 2), arrays["first"], arrays["second"])
+    counts = np.array([0, 0, 3.5] + [1] * 17)
+    assert float(drawn) == pytest.approx(measure_error(features, arrays["weights"] ** 2), rel=5e-3)
+    assert float(trained) == pytest.approx(measure_error(features, arrays["weights"] ** 2 * counts), rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [(np.zeros((3, 1)), r"w [20, 1] of finite float64 expected"), (np.full((20, 1), np.nan), "finite")],
+)
+def test_wrong_checkpoints_are_refused(
+    weights: np.ndarray, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, checkpoint = make_job(tmp_path, weights)
+    assert main([str(file), "--checkpoint", str(checkpoint)]) == 3
+    assert said in capsys.readouterr().err
+    checkpoint.write_bytes(b"no")
+    assert main([str(file), "--checkpoint", str(checkpoint)]) == 3
+    assert "a safetensors file expected" in capsys.readouterr().err
