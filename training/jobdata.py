@@ -134,6 +134,8 @@ def _expect_shapes(job_file: JobFile) -> dict[str, tuple[int, ...]]:
         inputs, targets = (get("tokens"), get("width")), (get("tokens"),)
     if job_file.objective in ("exponential_regression", "adversarial_relu"):
         inputs, targets = (get("features"),), (1,)
+    if job_file.objective == "kronecker_spectral":
+        inputs, targets = (get("pairs"),), (1,)
     if job_file.objective == "graph_network":
         inputs, targets = (get("tokens"), get("width")), (get("outputs"),)
     if job_file.objective == "cycle_rank":

@@ -92,6 +92,9 @@ OBJECTIVES = {
         ),
         tensors=("W",),
     ),
+    "kronecker_spectral": ObjectiveShape(
+        params=(IntegerParam("pairs", 1, 4096), IntegerParam("scale", 0, 12)), tensors=("w",)
+    ),
     "graph_network": ObjectiveShape(
         params=(
             IntegerParam("tokens", 1, 64),

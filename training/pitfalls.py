@@ -17,6 +17,7 @@ from training.section import JobFileError
 from training.splits import Split, parse_dataset
 
 ONE = 1 << DATA.f
+FAR = 4.0  # of what pairs that are drawn come to
 NEAR_ONE = 1 / 64  # beside what rounding can add to the sum of a row
 
 
@@ -60,6 +61,8 @@ def list_pitfalls(job_file: JobFile, blob: bytes) -> list[str]:
         notes += _note_contradictions(train)
     if job_file.objective == "cycle_rank":
         notes += _note_unseen(job_file, train)
+    if job_file.objective == "kronecker_spectral":
+        notes += _note_scale(job_file, train)
     if job_file.objective == "graph_network":
         notes += _note_alone(train)
     return notes
@@ -75,6 +78,24 @@ def _note_sums(train: Split) -> list[str]:
         f"targets of {off:,} of {train.count:,} training samples do not sum to 1 (they sum to {sums.min():.3g} to"
         f" {sums.max():.3g}): no weights can reach them"
     ]
+
+
+def _note_scale(job_file: JobFile, train: Split) -> list[str]:
+    """Features that are no squares, or not those of pairs that were drawn to count once."""
+    notes = []
+    if (train.inputs < 0).any():
+        notes.append(
+            "some features are below 0, so they are no squares of what a pair finds: leave out subtract, and look at"
+            " the data"
+        )
+    found = train.inputs.sum(1, dtype=np.int64).mean() / 2 ** job_file.get_param("scale")
+    ratio = found / max(1.0, abs(float(train.rows.mean())))
+    if not 1 / FAR < ratio < FAR:
+        notes.append(
+            f"with all pairs counted once the features come to {ratio:.3g} of the targets in the mean, usual is 1:"
+            " compare [objective] scale with what the features were multiplied by"
+        )
+    return notes
 
 
 def _note_unseen(job_file: JobFile, train: Split) -> list[str]:

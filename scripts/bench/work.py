@@ -72,6 +72,9 @@ RELUS = (
     ((64, 256, 2, 102, 128), 64), ((784, 64, 1, 100, 0), 64), ((8, 1024, 4, 12, 256), 32), ((2, 4, 8, 6, 20), 256),
     ((256, 1024, 3, 20, 100), 8),
 )  # fmt: skip
+SPECTRALS = (
+    ((160, 6), 64), ((13, 2), 512), ((512, 8), 256), ((1024, 8), 32), ((4096, 10), 512), ((2, 0), 1024),
+)  # fmt: skip
 GRAPHS = (
     ((7, 24, 48, 8, 1), 64), ((16, 64, 256, 10, 1), 32), ((4, 256, 64, 2, 1), 64), ((64, 16, 32, 4, 1), 32),
     ((2, 8, 1024, 3, 1), 64),
@@ -84,6 +87,7 @@ SHAPES = (
     *(Shape("attention_regression", *case) for case in ATTENTION),
     *(Shape("cycle_rank", *case) for case in CYCLES),
     *(Shape("adversarial_relu", *case) for case in RELUS),
+    *(Shape("kronecker_spectral", *case) for case in SPECTRALS),
     *(Shape("graph_network", *case) for case in GRAPHS),
 )
 

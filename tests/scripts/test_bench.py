@@ -42,6 +42,7 @@ def check_shape(value: dict[str, Any], name: str) -> None:
         "settle",
         "proof",
         "private",
+        "spectral",
         pytest.param("rounds", marks=pytest.mark.slow),  # processes of their own, for their memory
         pytest.param("solvers", marks=pytest.mark.slow),  # torch's optimizers take seconds to import
         pytest.param("tensor", marks=pytest.mark.slow),

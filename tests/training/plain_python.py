@@ -94,6 +94,8 @@ def take_gradients(
 def move(problem: Problem, master: Row, gradients: list[Rows]) -> Row:
     """The step of section 9.3; g * mantissa is taken in float64."""
     steps, scales = [], GRADIENT_FS[problem.task.objective]
+    if problem.task.objective == "kronecker_spectral":
+        scales = (26 + problem.task.params[1],)
     for (mantissa, shift), f, gradient in zip(problem.task.rates, scales, gradients, strict=True):
         scale = 2.0 ** (24 - f - shift)
         steps += [round((float(g) * mantissa) * scale) for g in chain.from_iterable(gradient)]
@@ -312,6 +314,23 @@ def step_attacked(problem: Problem, sample: Sample, keys: Rows, tensors: list[Ro
     return Step(products, [multiply(transpose([x]), [[g * n for n in active]])])
 
 
+def probe(problem: Problem, sample: Sample, tensors: list[Rows]) -> tuple[int, int]:
+    """Section 9.11: F exact, R."""
+    counted = [min(max(n + (1 << 16), 0), (1 << 19) - 1) for (n,) in tensors[0]]
+    f = dot(sample.inputs[0], counted)
+    output = saturate(shift(f, -8 - problem.task.params[1]), 26)
+    return f, saturate(output - 256 * sample.targets[0][0], 26)
+
+
+def lose_probe(problem: Problem, sample: Sample, keys: Rows, tensors: list[Rows]) -> int:
+    return min(LOSS_CAP, probe(problem, sample, tensors)[1] ** 2)
+
+
+def step_probe(problem: Problem, sample: Sample, keys: Rows, tensors: list[Rows]) -> Step:
+    f, r = probe(problem, sample, tensors)
+    return Step([[[f]]], [[[n * saturate(shift(r, -5), 20)] for n in sample.inputs[0]]])
+
+
 def read_node(problem: Problem, sample: Sample, tensors: list[Rows]) -> tuple[Rows, Rows, Row, Rows]:
     """Section 9.12: S, u, h, Z."""
     m = problem.task.params[2]
@@ -353,6 +372,7 @@ SHAPES: dict[str, Callable[[tuple[int, ...]], list[tuple[int, int]]]] = {
     "exponential_regression": lambda p: [(p[0], p[1])],
     "cycle_rank": lambda p: [(size, p[3] ** 2) for size in p[:3]],
     "adversarial_relu": lambda p: [(p[0], p[1])],
+    "kronecker_spectral": lambda p: [(p[0], 1)],
     "graph_network": lambda p: [(p[1], p[2]), (p[2], p[3])],
 }
 GRADIENT_FS = {
@@ -362,6 +382,7 @@ GRADIENT_FS = {
     "exponential_regression": (30,),
     "cycle_rank": (28, 28, 28),
     "adversarial_relu": (26,),
+    "kronecker_spectral": (26,),  # and its scale
     "graph_network": (30, 32),
 }
 LOSSES: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], int]] = {
@@ -371,6 +392,7 @@ LOSSES: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], int]] = {
     "exponential_regression": lose_exponential,
     "cycle_rank": lose_cell,
     "adversarial_relu": lose_attacked,
+    "kronecker_spectral": lose_probe,
     "graph_network": lose_node,
 }
 STEPS: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], Step]] = {
@@ -380,6 +402,7 @@ STEPS: dict[str, Callable[[Problem, Sample, Rows, list[Rows]], Step]] = {
     "exponential_regression": step_exponential,
     "cycle_rank": step_cell,
     "adversarial_relu": step_attacked,
+    "kronecker_spectral": step_probe,
     "graph_network": step_node,
 }
 

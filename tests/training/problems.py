@@ -86,7 +86,7 @@ SETTLED = (
     "attention positional classes", "attention rows", "attention saturated", "attention one token",
     "attention many tokens", "softmax classes", "softmax keys rows", "softmax saturated", "softmax block and a bit",
     "rescaled cosh keys", "sequence softmax", "exponential", "cycle rank",
-    "adversarial relu", "graph classes",
+    "adversarial relu", "kronecker spectral", "graph classes",
 )  # fmt: skip
 
 # Sizes that fill vectors and that do not; one token, many; every kind of placement, targets and keys; inputs and
@@ -168,6 +168,19 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "adversarial relu asleep": lambda: make_problem(
         "adversarial_relu", (1, 2, 8, 1, 4095), shard=1, rates=((1, 9),)
     ),
+    "kronecker spectral": lambda: make_problem(
+        "kronecker_spectral", (19, 3), shard=20, rates=((1, 6),), steps=3
+    ),
+    "kronecker spectral saturated": lambda: make_problem(
+        "kronecker_spectral",
+        (140, 0),
+        shard=70,
+        rates=((4095, 8),),
+        train=80,
+        input_bits=16,
+        weights="saturated",
+    ),
+    "kronecker spectral one": lambda: make_problem("kronecker_spectral", (1, 12), shard=1, rates=((1, 9),)),
     "graph classes": lambda: make_problem(
         "graph_network", (4, 6, 11, 5, 1), shard=20, rates=((1, 10), (1, 11)), steps=3
     ),

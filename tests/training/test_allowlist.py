@@ -24,6 +24,7 @@ EXACT_FILES = (
     "objectives/exponential_regression.py",
     "objectives/graph_network.py",
     "objectives/heartbeat.py",
+    "objectives/kronecker_spectral.py",
     "objectives/sequence_regression.py",
     "objectives/base.py",
     "paths.py",

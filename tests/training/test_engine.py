@@ -71,6 +71,7 @@ def test_work_counts_the_noise_of_keys() -> None:
         ("sequence_regression", (3, 5, 3, 26), 5, 1, 18),
         ("exponential_regression", (5, 7), 35, 1, 7),
         ("cycle_rank", (5, 7, 3, 2), 60, 0, 20),
+        ("kronecker_spectral", (32, 3), 32, 0, 8),
     ],
 )
 def test_work_of_a_loss_counts_rows_and_exponentials(

@@ -151,6 +151,26 @@ def test_fused_adversaries_are_portable_in_any_shape(
 
 
 @settings(max_examples=15)
+@given(st.integers(1, 150), st.integers(0, 12), st.integers(1, 70))
+def test_fused_probes_are_portable_in_any_shape(pairs: int, scale: int, shard: int) -> None:
+    problem = make_problem(
+        "kronecker_spectral", (pairs, scale), shard=shard, rates=((5, 9),), train=shard, input_bits=15
+    )
+    compare_paths(problem)
+
+
+def test_pair_that_would_count_less_than_nothing_counts_nothing() -> None:
+    problem = make_problem("kronecker_spectral", (3, 0), shard=9, rates=((1, 9),))
+    least, less = (np.full(3, n, "<i8").tobytes() for n in (-(1 << 24), -(1 << 26)))
+    for path in ("fused", "portable"):
+        engine = problem.make_engine(path)
+        losses = [engine.evaluate(problem.task, weights, "train") for weights in (least, less)]
+        assert losses[0] == losses[1]
+        targets = parse_dataset(problem.blob, get_objective("kronecker_spectral", (3, 0)).layout).train.rows
+        assert losses[0][0] == sum((256 * int(y)) ** 2 for y in targets[:, 0])
+
+
+@settings(max_examples=15)
 @given(
     st.integers(1, 12),
     st.integers(1, 20),
@@ -266,6 +286,7 @@ def test_heartbeat_teacher_solves_the_problem() -> None:
         ("sequence_regression", (8, 12, 3, 20), ((1, 12),)),
         ("exponential_regression", (16, 64), ((1, 16),)),
         ("cycle_rank", (6, 5, 4, 3), ((1, 8), (1, 8), (1, 8))),
+        ("kronecker_spectral", (12, 3), ((1, 8),)),
     ],
 )
 def test_exact_steps_are_those_of_autograd(

@@ -36,6 +36,7 @@ ARRAYS = {
     "planted.npz": "db25c3ee394ffbe144e53da230d84708b06f83615895d51d5293d2d79cb2d7f5",
     "word_triples.npz": "90e1ddafc39e1e0c412f15b316dbf6b5ac67f090ba3b7fedadfc1dc91ed13d83",
     "robust_digits.npz": "3d7299e25d6085b30d423edc3c64a497b462a9b7ebb46f63252a192ffd68568e",
+    "kronecker_spectral.npz": "ed0b619ca9b20181d742c28543ba569187b85c699a3c52927e499f51b43086a3",
     "molecules.npz": "c3a42e0dce56969a1aba46603483d9c894b49be4ad3683e45fdbc609ca7420f4",
 }
 SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
@@ -47,6 +48,7 @@ SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
     "planted_cosh": "80e67a496ce4ed36021ece7608ca1b033ad27d1275890a848067995cdd8ec323",
     "word_triples": "9f424d4f74954bcab1459955aa5125f743ab01e931a25100258f5c949e27b41b",
     "robust_digits": "3be3feeaa43d10a4b298017348a7af2aa00bb867d3f59327568b47510b1bc6e6",
+    "kronecker_spectral": "111ac441bde5af2fea8f8a47ef337287651bb7ebd6b9f435a91ee131b19280f9",
     "molecules": "2ad2f135d3b36be8981bb4e8e9f3eae38033562c98a42562baec81301c351247",
     "digits": "84141478f16f3f969751f905867b31056b485195588639a1f1f1db986f82fbfb",
     "teacher": "328d0e1979955ea5b67a22ffbdb9b80ac2de82121aacd27b8928afd345e76420",

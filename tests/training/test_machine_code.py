@@ -52,9 +52,20 @@ def test_products_alone_are_fused() -> None:
 
 
 def test_kernels_are_compiled_without_fast_math() -> None:
-    from training.exact.fused import attention, cycle, elements, graph, relu, scores, sequence, softmax, tile
+    from training.exact.fused import (
+        attention,
+        cycle,
+        elements,
+        graph,
+        relu,
+        scores,
+        sequence,
+        softmax,
+        spectral,
+        tile,
+    )
 
-    for module in (attention, cycle, elements, graph, relu, scores, sequence, softmax, tile):
+    for module in (attention, cycle, elements, graph, relu, scores, sequence, softmax, spectral, tile):
         kernels = [k for k in vars(module).values() if hasattr(k, "py_func")]
         assert kernels
         for kernel in kernels:

@@ -130,6 +130,27 @@ def test_plain_softmax_leaves_function_and_weight_out_of_the_spec(folder: Path) 
         make(folder, params.replace("outputs = 2", "outputs = 513") + "weight = 0.5", "softmax_regression")
 
 
+def make_probes(folder: Path, scale: int, features: np.ndarray) -> PreparedJob:
+    write(folder, np.ones(40), features)
+    path = folder / "job.toml"
+    text = JOB.format(name="kronecker_spectral", params=f"pairs = 50\nscale = {scale}\n")
+    path.write_text(text.replace("burn = 1", "market_only = true\nprice = 1\nround_budget = 1"))
+    return prepare(load_job_file(path), LIMIT)
+
+
+def test_features_that_do_not_come_to_the_targets_are_said(folder: Path) -> None:
+    features = np.random.default_rng(1).chisquare(1, (40, 50)).clip(max=7) * 16 / 50
+    job = make_probes(folder, 4, features)
+    assert list_pitfalls(job.file, job.blob) == []
+    job = make_probes(folder, 0, features)
+    (note,) = list_pitfalls(job.file, job.blob)
+    assert "come to 15" in note
+    assert "compare [objective] scale" in note
+    job = make_probes(folder, 4, features - 0.1)
+    (note,) = list_pitfalls(job.file, job.blob)
+    assert note.startswith("some features are below 0")
+
+
 def plant_sinh() -> tuple[np.ndarray, bytes]:
     """The x of examples/make_planted.py, and a blob of sinh's targets for it; all tokens face it, so <u, 1> > 0."""
     planting = runpy.run_path(str(EXAMPLES / "make_planted.py"))
@@ -183,3 +204,5 @@ def test_objective_without_tickets_is_refused_unless_market_only(folder: Path) -
     prepared = make_updates_alone(folder, params, "adversarial_relu")
     assert prepared.spec.params == (3, 8, 2, 41, 0)
     assert not prepared.facts.has_tickets
+    with pytest.raises(JobFileError, match=r"\[market\] market_only: true expected for kronecker_spectral"):
+        make(folder, "pairs = 3\nscale = 2\n", "kronecker_spectral")

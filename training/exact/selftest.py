@@ -32,9 +32,10 @@ SEQUENCE_DIGEST = "c225ebf2abbddc36"
 EXPONENTIAL_DIGEST = "3adc9a3e154c65bb"
 CYCLE_DIGEST = "0e7409c57bbd87b7"
 RELU_DIGEST = "eb55e3f2e31e9e00"
+SPECTRAL_DIGEST = "59168601a40b7976"
 GRAPH_DIGEST = "e30f47a161681093"
 UPDATE_DIGEST = "1e6e618f489ac023"
-PREDICTIONS_DIGEST = "017a8c5be38ff781"
+PREDICTIONS_DIGEST = "37e483ed9399ab0c"
 EXP_DIGEST = "96c35e8253e650ed"
 
 
@@ -48,6 +49,7 @@ def check_machine(path: Path = "fused") -> None:
     _require(f"exponential_regression ticket ({path})", run_exponential(path), EXPONENTIAL_DIGEST)
     _require(f"cycle_rank ticket ({path})", run_cycle(path), CYCLE_DIGEST)
     _require(f"adversarial_relu ticket ({path})", run_relu(path), RELU_DIGEST)
+    _require(f"kronecker_spectral ticket ({path})", run_spectral(path), SPECTRAL_DIGEST)
     _require(f"graph_network ticket ({path})", run_graph(path), GRAPH_DIGEST)
     _require(f"settlement with an update ({path})", run_update(path), UPDATE_DIGEST)
     _require(f"predictions ({path})", run_predictions(path), PREDICTIONS_DIGEST)
@@ -259,6 +261,11 @@ def run_relu(path: Path) -> str:
     return _run_task(*_make_relu(path))
 
 
+def run_spectral(path: Path) -> str:
+    """Probes of pairs, more of them than a vector holds."""
+    return _run_task(*_make_spectral(path))
+
+
 def run_graph(path: Path) -> str:
     """Rows of nodes, sizes that fill no vector."""
     return _run_task(*_make_graph(path))
@@ -271,6 +278,7 @@ def run_predictions(path: Path) -> str:
     sequence, rows, most = _make_sequence(path)
     cycle, cells, factors = _make_cycle(path)
     relu, attacked, net = _make_relu(path)
+    spectral, probes, pairs = _make_spectral(path)
     graph, nodes, layers = _make_graph(path)
     values = make_uniform(open_stream(SEED, "predictions"), 16 * 15, 16)
     values = np.clip(values, -DATA.limit, DATA.limit)
@@ -280,6 +288,7 @@ def run_predictions(path: Path) -> str:
         sequence.predict(rows, most, values.reshape(16, 3, 5)),
         cycle.predict(cells, factors, values[: 16 * 3].reshape(16, 3) % 4),
         relu.predict(attacked, net, values[: 16 * 9].reshape(16, 9)),
+        spectral.predict(probes, pairs, values[: 16 * 13].reshape(16, 13)),
         graph.predict(nodes, layers, values.reshape(16, 3, 5)),
     ]
     return hashlib.sha256(np.concatenate(classes).astype("u1").tobytes()).hexdigest()[:16]
@@ -345,6 +354,11 @@ def _make_cycle(path: Path) -> Problem:
 def _make_relu(path: Path) -> Problem:
     blob = _make_blob((9,), 1, rows=True)
     return _make_problem("adversarial_relu", (9, 14, 2, 150, 60), blob, ((3, 14),), path)
+
+
+def _make_spectral(path: Path) -> Problem:
+    blob = _make_blob((13,), 1, rows=True)
+    return _make_problem("kronecker_spectral", (13, 2), blob, ((3, 9),), path)
 
 
 def _make_graph(path: Path) -> Problem:

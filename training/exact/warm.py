@@ -15,6 +15,7 @@ from training.exact.selftest import (
     run_relu,
     run_sequence,
     run_softmax,
+    run_spectral,
 )
 
 KERNELS: tuple[tuple[str, Callable[[], object]], ...] = (
@@ -24,6 +25,7 @@ KERNELS: tuple[tuple[str, Callable[[], object]], ...] = (
     ("sequence_regression", lambda: run_sequence("fused")),
     ("cycle_rank", lambda: run_cycle("fused")),
     ("adversarial_relu", lambda: run_relu("fused")),
+    ("kronecker_spectral", lambda: run_spectral("fused")),
     ("graph_network", lambda: run_graph("fused")),
     ("primitives", lambda: check_primitives("fused")),
     ("predictions", lambda: run_predictions("fused")),

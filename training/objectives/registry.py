@@ -9,6 +9,7 @@ from training.objectives.base import Objective
 from training.objectives.cycle_rank import CycleRank
 from training.objectives.exponential_regression import ExponentialRegression
 from training.objectives.graph_network import GraphNetwork
+from training.objectives.kronecker_spectral import KroneckerSpectral
 from training.objectives.sequence_regression import SequenceRegression
 from training.objectives.softmax_regression import SoftmaxRegression
 
@@ -19,12 +20,12 @@ OBJECTIVES: dict[str, type[Objective]] = {
     ExponentialRegression.name: ExponentialRegression,
     CycleRank.name: CycleRank,
     AdversarialRelu.name: AdversarialRelu,
+    KroneckerSpectral.name: KroneckerSpectral,
     GraphNetwork.name: GraphNetwork,
 }
 
-UPDATES_ALONE = frozenset(
-    {AdversarialRelu.name, GraphNetwork.name}
-)  # no tickets: work can be spared (9.10, 9.12)
+# No tickets: their work can be spared (sections 9.10 to 9.12).
+UPDATES_ALONE = frozenset({AdversarialRelu.name, KroneckerSpectral.name, GraphNetwork.name})
 
 
 def get_objective(name: str, params: Sequence[int]) -> Objective:
