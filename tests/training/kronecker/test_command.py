@@ -99,6 +99,8 @@ def test_wrong_checkpoints_are_refused(
     file, checkpoint = make_job(tmp_path, weights)
     assert main([str(file), "--checkpoint", str(checkpoint)]) == 3
     assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(file), "--checkpoint", str(checkpoint), "--json", "x"])
     checkpoint.write_bytes(b"no")
     assert main([str(file), "--checkpoint", str(checkpoint)]) == 3
     assert "a safetensors file expected" in capsys.readouterr().err
