@@ -12,7 +12,7 @@ from importlib import import_module
 import torch
 from figures import Report, finish, parse_options
 
-ROWS = ("row_exponential", "row_softmax", "row_federated", "row_attention", "row_hyperbolic")
+ROWS = ("row_exponential", "row_softmax", "row_federated", "row_attention", "row_hyperbolic", "row_pairs")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -93,6 +93,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.seed < 0:
         parser.error(f"--seed: a number from 0 expected, got {options.seed}")
+    if options.checkpoint and (options.output or options.json):
+        parser.error("--checkpoint: nothing is drawn, so there is no --output and no --json")
     return options
 
 

@@ -2,7 +2,7 @@
 
 For a loss of which only products with the Hessian are to be had (training/whole.py), so that a Hessian costs as many
 of them as there are parameters. Who has a problem with formulas (training/derivatives) picks a solver by hand, such as
-the trust region with a sketch for a preconditioner (training/solvers/sketch.py), which asks for a loss of A x.
+the trust region with a preconditioner of the design (training/solvers/sketch.py for A x, pairs.py for A1 X A2').
 """
 
 from __future__ import annotations

@@ -67,9 +67,9 @@ def make_job(folder: Path, weights: np.ndarray) -> tuple[Path, Path]:
     """A data file of a job, and a checkpoint."""
     first, second = draw_factor(40, 2), draw_factor(30, 2)
     found = sparsify(first, second, 0.9, np.random.default_rng(1))
-    pairs = {"first": found.first, "second": found.second, "weights": found.weights}
     file, checkpoint = folder / "job.npz", folder / "w.safetensors"
-    np.savez(file, A1=first.rows, A2=second.rows, **{name: array[:20] for name, array in pairs.items()})
+    i, j, w = found.first[:20], found.second[:20], found.weights[:20]
+    np.savez(file, A1=first.rows, A2=second.rows, first=i, second=j, weights=w)
     save_file({"w": weights}, checkpoint)
     return file, checkpoint
 
@@ -99,6 +99,8 @@ def test_wrong_checkpoints_are_refused(
     file, checkpoint = make_job(tmp_path, weights)
     assert main([str(file), "--checkpoint", str(checkpoint)]) == 3
     assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(file), "--checkpoint", str(checkpoint), "--json", "x"])
     checkpoint.write_bytes(b"no")
     assert main([str(file), "--checkpoint", str(checkpoint)]) == 3
     assert "a safetensors file expected" in capsys.readouterr().err
