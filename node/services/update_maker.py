@@ -34,7 +34,7 @@ from node.services.update_plan import (
     is_due,
     take_shares,
 )
-from node.trainer.client import TrainingRefused
+from node.trainer.client import SamplesRefused, TrainingRefused
 from node.trainer.requests import DEFAULT_METHOD, Method, Trained, TrainersStatus, TrainRequest
 from node.wallet import WalletAccount
 
@@ -68,6 +68,7 @@ class MarketStats:
     earned: int = 0
     doing: str = "waiting for a job that pays for updates"
     note: str = ""  # what an operator should mend
+    budget: str = ""  # what private updates spent, in words
 
 
 class UpdateMaker:
@@ -128,6 +129,9 @@ class UpdateMaker:
         self.stats.doing = f"training for {name}"
         try:
             trained = await self._train(plan)
+        except SamplesRefused as error:
+            self._note_samples(plan.job_id, f"no private update: {error}")
+            self.stats.doing = "waiting for the next round"
         except TrainingRefused as error:
             log.info("no update for %s: %s", name, error)
         except LedgerError as error:
@@ -135,6 +139,7 @@ class UpdateMaker:
         else:
             self.stats.trained += 1
             self._note_samples(plan.job_id, trained.note)
+            self._note_budget(trained.budget)
             losses = (trained.loss_before, trained.loss_after)
             log.info("update for %s: %s, loss %.6g -> %.6g", name, trained.solver, *losses)
             await self._commit(plan, trained.payload)
@@ -153,6 +158,8 @@ class UpdateMaker:
             solver=self._method.solver,
             precision=self._method.precision,
             samples_path=find_samples(self._method.own_samples, plan.job_id),
+            privacy=self._method.privacy,
+            privacy_path=self._method.privacy_path,
         )
 
     def _note_samples(self, job_id: bytes, why: str) -> None:
@@ -161,6 +168,12 @@ class UpdateMaker:
         if note and note != self.stats.note:
             log.warning("%s", note)
         self.stats.note = note
+
+    def _note_budget(self, budget: str) -> None:
+        """Say what of the own samples' privacy is spent; a later public update says nothing of it."""
+        if budget:
+            log.info("privacy of the own samples: %s", budget)
+            self.stats.budget = budget
 
     async def _commit(self, plan: Plan, payload: bytes) -> None:
         update = KeptUpdate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +16,7 @@ from ledger.hashing import tagged_hash
 from ledger.jobspec import decode_spec
 from ledger.params import ChainParams
 from node.trainer.inbox import Inbox
+from node.trainer.private import PUBLIC_SHARE, SamplesRefused, describe_private, open_private
 from node.trainer.requests import TrainRequest, decode_request
 from node.work import task_of
 from node.worker.wire import Frame, FrameReader, write_frame
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from training.group import DeviceChoice, Place
     from training.local import LocalSettings, LocalUpdate, LocalWork
     from training.native import Precision
+    from training.private.update import PrivateUpdate
     from training.shared import Trainers
 
 log = logging.getLogger(__name__)
@@ -97,6 +100,8 @@ class Trainer:
         number, _, token, *values = frame
         try:
             return [number, "ok", *self._train(token, decode_request(values))]
+        except SamplesRefused as error:
+            return [number, "unusable", str(error)]
         except (Refused, TrainingError) as error:
             return [number, "refused", str(error)]
         except MissingBlobs as error:
@@ -111,12 +116,40 @@ class Trainer:
 
     def _train(self, token: int, request: TrainRequest) -> Frame:
         deadline_s = time.monotonic() + request.seconds
+        if request.privacy and request.samples_path:
+            return self._train_privately(token, request, deadline_s)
         work, note = self._load(request)
         update = self._find_update(token, request, work, deadline_s)
-        return [*self._pack(request, update), note]
+        return [*self._pack(request, update), note, *describe_private(None)]
+
+    def _train_privately(self, token: int, request: TrainRequest, deadline_s: float) -> Frame:
+        """Nothing but the PrivateUpdate is given the own samples."""
+        from training.errors import BadInput, PrivacyRefused
+
+        def check() -> None:
+            if why := self._inbox.find_reason_to_stop(token):
+                raise Refused(why)
+
+        work = replace(self._load_with(request, b""), tickets=())
+        public_s = deadline_s - (1 - PUBLIC_SHARE) * request.seconds
+        try:
+            npz = _read_samples(Path(request.samples_path))
+            private = open_private(request, work, npz, deadline_s, check)
+        except (BadInput, PrivacyRefused) as error:
+            raise SamplesRefused(f"{request.samples_path}: {error}") from error
+        try:
+            update = self._find_update(token, request, work, public_s, private)
+        except PrivacyRefused as error:
+            raise SamplesRefused(f"{request.samples_path}: {error}") from error
+        return [*self._pack(request, update), private.warning, *describe_private(private)]
 
     def _find_update(
-        self, token: int, request: TrainRequest, work: LocalWork, deadline_s: float
+        self,
+        token: int,
+        request: TrainRequest,
+        work: LocalWork,
+        deadline_s: float,
+        private: PrivateUpdate | None = None,
     ) -> LocalUpdate:
         from training.local import NoUpdate, train_update
 
@@ -127,7 +160,8 @@ class Trainer:
 
         precision: Precision = request.precision  # type: ignore[assignment]  # `share` refuses what is none
         with self._trainers.share(self._read_task(request), work.train, precision) as problem:
-            outcome = train_update(work, settings, request.seed, stop, problem)
+            refine = private.refine if private else lambda weights: weights
+            outcome = train_update(work, settings, request.seed, stop, problem, refine)
         why = self._inbox.find_reason_to_stop(token)
         if why:
             raise Refused(why)

@@ -4,8 +4,9 @@ Noise has the same deviation in every direction, and a model has thousands: all 
 So the sums are taken along the directions in which single public samples pull most, as many as DIRECTIONS (Zhou, Wu and
 Banerjee, arXiv 2007.03813); the step is Gauss-Newton's within these, with the curvature of the public samples. The
 samples' mean gradient is guessed from the noised one and from that of the public samples, which is what it would be if
-both were drawn alike: the difference counts by as much as it stands out of the noise (James and Stein, 1961), whose
-deviation everybody knows. Clip, directions, damping and curvature come from public samples: none of it costs privacy.
+both were drawn alike: the difference counts by as much as it stands out of the noise, whose deviation everybody knows
+(James and Stein, 1961), and by no more than a mean of clipped gradients is wide beside it. Clip, directions, damping
+and curvature come from public samples: none of it costs privacy.
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ class PrivateStep:
         most = max(1, LOOKED_AT_ENTRIES // count_parameters(objective))
         self._looked_at, self._curved = np.sort(order[: min(LOOKED_AT, most)]), np.sort(order[:CURVED])
 
+    @property
+    def looked_at(self) -> int:
+        """How many public samples' gradients a frame takes."""
+        return len(self._looked_at)
+
     def make_frame(self, weights: Tensor, clip: int = 0) -> Frame:
         """Directions at these weights, from public samples; and the median length there as clip, if none is given."""
         found = list(differentiate_each(self._objective, self._public, weights, self._looked_at))
@@ -77,7 +83,7 @@ class PrivateStep:
         own = self._own.sum_gradients(weights, frame.directions, clip, self._noise) / self._own.count
         deviation = clip * self._noise * 2.0**-NOISE_F / self._own.count
         gradient, curvature = self._model(weights, frame.directions)
-        guess = gradient + shrink(own - frame.clipped, deviation)
+        guess = gradient + shrink(own - frame.clipped, deviation, clip)
         ours, theirs = self._own.count, self._public.count
         mean = (gradient * theirs + guess * ours) / (theirs + ours)
         return frame.directions @ solve_damped(curvature, -mean / 2)
@@ -90,15 +96,16 @@ class PrivateStep:
 
 
 def take_private_steps(
-    step: PrivateStep, weights: Tensor, steps: int, announce: Callable[[int], None]
+    step: PrivateStep, weights: Tensor, steps: int, announce: Callable[[Frame], None]
 ) -> Tensor:
-    """The weights after some private steps. `announce` hears the clip of them all before anything private is read."""
+    """The weights after some private steps. `announce` hears of the first frame, whose clip serves them all, before
+    anything private is read."""
     clip = 0
     for _ in range(steps):
         frame = step.make_frame(weights, clip)
         if not clip:
             clip = frame.clip
-            announce(clip)
+            announce(frame)
         weights = weights + step.move(weights, frame)
     return weights
 
@@ -111,11 +118,14 @@ def find_directions(gradients: Tensor) -> Tensor:
     return directions
 
 
-def shrink(difference: Tensor, deviation: float) -> Tensor:
-    """What of a difference [k] stands out of noise of this deviation: James and Stein's positive part."""
-    square = float(difference @ difference)
-    noise = max(0, len(difference) - 2) * deviation**2
-    return difference * (max(0.0, 1 - noise / square) if square > 0 else 0.0)
+def shrink(difference: Tensor, deviation: float, length: float) -> Tensor:
+    """What of a difference [k] stands out of noise of this deviation: James and Stein's positive part.
+
+    That alone follows a k-th of the noise however loud it is; a difference of about `length` at the most bounds it.
+    """
+    square, k = float(difference @ difference), len(difference)
+    stands_out = max(0.0, 1 - max(0, k - 2) * deviation**2 / square) if square > 0 else 0.0
+    return difference * min(stands_out, length**2 / (length**2 + k * deviation**2))
 
 
 def solve_damped(curvature: Tensor, right: Tensor) -> Tensor:
