@@ -19,6 +19,7 @@ from ledger.errors import LedgerError
 from ledger.history import SettlementRecord
 from ledger.jobspec import encode_spec
 from ledger.mempool import Mempool
+from ledger.privacy import read_privacy
 from ledger.settlement import Outcome, UpdateResult
 from ledger.transactions import CommitUpdate, RevealUpdate, Transaction
 from node.amounts import format_amount
@@ -142,7 +143,7 @@ class UpdateMaker:
             self._note_budget(trained.budget)
             losses = (trained.loss_before, trained.loss_after)
             log.info("update for %s: %s, loss %.6g -> %.6g", name, trained.solver, *losses)
-            await self._commit(plan, trained.payload)
+            await self._commit(plan, trained)
 
     async def _train(self, plan: Plan) -> Trained:
         return await self._trainer.train(self._ask(plan))
@@ -175,10 +176,10 @@ class UpdateMaker:
             log.info("privacy of the own samples: %s", budget)
             self.stats.budget = budget
 
-    async def _commit(self, plan: Plan, payload: bytes) -> None:
-        update = KeptUpdate(
-            self._account.keypair.public, plan.job_id, plan.round, secrets.token_bytes(32), payload
-        )
+    async def _commit(self, plan: Plan, trained: Trained) -> None:
+        miner, salt = self._account.keypair.public, secrets.token_bytes(32)
+        privacy = read_privacy(list(trained.privacy)) if trained.privacy else None
+        update = KeptUpdate(miner, plan.job_id, plan.round, salt, trained.payload, privacy)
         try:
             await trio.to_thread.run_sync(self._kept.add, update)
         except OSError as error:
