@@ -29,6 +29,8 @@ from training.splits import Split
 if TYPE_CHECKING:
     from torch import Tensor
 
+MOST_S = 30.0  # of private sums: they are rank 0's alone, and the other ranks of a group wait for 60 s
+
 
 @dataclass(frozen=True, slots=True)
 class Accounting:
@@ -45,6 +47,7 @@ class Accounting:
 
 class PrivateUpdate:
     """One update's private steps. `time_left` says how many seconds there are for them; `check` may raise.
+    `noise` is for measurements that are to repeat: by default it is the system's, and a secret.
 
     Raises PrivacyRefused for terms that cannot be kept, BadInput for samples that do not fit.
     """
@@ -59,12 +62,13 @@ class PrivateUpdate:
         rng: np.random.Generator,
         time_left: Callable[[], float],
         check: Callable[[], None] = lambda: None,
+        noise: SecretNoise | None = None,
     ) -> None:
         self._objective, self._public = objective, public
         self._terms, self._noise, self._directory = terms, find_noise(terms), directory
         self._samples = read_samples(npz, objective.layout, public.keys)
         self._time_left, self._check = time_left, check
-        own = PrivateSamples(objective, self._samples, SecretNoise(), check)
+        own = PrivateSamples(objective, self._samples, noise or SecretNoise(), check)
         self._step = PrivateStep(objective, public, own, self._noise, rng)
         self.accounting: Accounting | None = None
         self.account: Account | None = None
@@ -100,12 +104,12 @@ class PrivateUpdate:
         return take_private_steps(self._step, point, self._terms.steps, announce).to(weights)
 
     def _check_time(self, sum_s: float) -> None:
-        needed_s, left_s = sum_s * self._terms.steps, self._time_left()
+        needed_s, left_s = sum_s * self._terms.steps, min(MOST_S, self._time_left())
         if needed_s > left_s:
             raise PrivacyRefused(
                 "privacy",
-                f"sums over {self._samples.count} own samples take about {needed_s:.1f} s, and {left_s:.1f} s are left"
-                " of this round: nothing was spent",
+                f"sums over {self._samples.count} own samples take about {needed_s:.1f} s, and there are {left_s:.1f} s"
+                " for them: nothing was spent",
             )
 
     def _spend(self, clip: int) -> None:

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from tests.training.problems import PROBLEMS
 from training.per_sample import differentiate_each
 from training.private import gradients
+from training.private.cost import PrivacyTerms, compute_cost_delta, count_cost, find_noise
 from training.private.gradients import GRID_F, PrivateSamples, clip_to_grid, draw_noise
 from training.private.noise import SecretNoise
 from training.splits import NO_LABELS, NO_ROWS, Split
@@ -116,3 +117,24 @@ def test_blocks_change_nothing_and_are_announced(monkeypatch: pytest.MonkeyPatch
     assert torch.equal(add_up(), whole)
     assert len(checks) == 1 + 5
     assert gradients.SLACK < 1
+
+
+def test_a_game_shows_no_more_than_what_is_accounted_and_catches_half_the_noise() -> None:
+    """Two neighbours, told apart by the best test there is: delta(epsilon) seen over thresholds, and its error."""
+    epsilon, trials = 1.0, 20_000
+    noise = find_noise(PrivacyTerms(1000, 5 * 10**13, updates=2))
+    promised = compute_cost_delta(count_cost(noise, 2), epsilon)
+
+    def play(deviation: int) -> float:
+        secret, scores = SecretNoise(bytes([7]) * 32), []
+        for sign in (3.0, -3.0):  # three clips long before clipping
+            units = clip_to_grid(torch.tensor([[sign, 0.0], [0.0, 0.5]]), 1.0).sum(0)[0]
+            drawn = draw_noise(2 * trials, deviation, secret).reshape(trials, 2)
+            scores.append((units + drawn).sum(1))
+        places = np.quantile(np.concatenate(scores), np.linspace(0.3, 0.99, 100))
+        own, other = scores
+        return max(float((own > t).mean() - np.exp(epsilon) * (other > t).mean()) for t in places)
+
+    assert promised == pytest.approx(0.05, rel=1e-3)
+    assert play(noise) == pytest.approx(promised, abs=0.02)
+    assert play(noise // 2) > 3 * promised
