@@ -80,13 +80,13 @@ def measure_accounting(report: Report) -> None:
         cost = count_cost(noise, updates)
         low, high = bracket_delta([(2 / (noise * 2.0**-NOISE_F), updates)], epsilon / 1e3)
         inside.append(low <= compute_cost_delta(cost, epsilon / 1e3) <= high)
-        widths.append(high / low)
+        widths.append(100 * (high / low - 1))
         used.append(cost / count_total(epsilon, delta))
     name = f"{len(widths)} totals and numbers of updates"
     report.add_one(
         f"{name}: closed form within the other accountant's bounds", float(np.mean(inside)), "", at_least=1.0
     )
-    report.add(f"{name}: upper bound of delta over the lower", widths, "x")
+    report.add(f"{name}: how much the upper bound of delta is above the lower", widths, "%")
     report.add(f"{name}: cost of all updates, of their total", used, "x", at_most=1.0)
     for name, terms in TERMS.items():
         clips = find_noise(terms) * 2.0**-NOISE_F

@@ -5,8 +5,9 @@ So the sums are taken along the directions in which single public samples pull m
 Banerjee, arXiv 2007.03813); the step is Gauss-Newton's within these, with the curvature of the public samples. The
 samples' mean gradient is guessed from the noised one and from that of the public samples, which is what it would be if
 both were drawn alike: the difference counts by as much as it stands out of the noise, whose deviation everybody knows
-(James and Stein, 1961), and by no more than a mean of clipped gradients is wide beside it. Clip, directions, damping
-and curvature come from public samples: none of it costs privacy.
+(James and Stein, 1961), and by no more than a mean of clipped gradients is wide beside it. It counts by half of that
+or less where the step would raise the public samples' loss by more than RISE. Clip, directions, damping, curvature and
+that trial are of public samples: none of it costs privacy.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ LOOKED_AT = 256  # public samples whose gradients say directions and clip
 LOOKED_AT_ENTRIES = 1 << 24  # of these gradients: 128 MiB
 CURVED = 1024  # public samples whose curvature is taken
 DAMPING = 0.1  # of the largest curvature
+RISE = 0.01  # of the public samples' loss, that private ones may cost beside the step without them
+SCALES = (1.0, 0.5, 0.25, 0.125)
 FLAT = 1e-6  # of the largest curvature of gradients: directions below it are rounding
 CLIP_F = 24  # clips are multiples of 2^-24
 MOST_CLIP = 1 << 62
@@ -83,10 +86,20 @@ class PrivateStep:
         own = self._own.sum_gradients(weights, frame.directions, clip, self._noise) / self._own.count
         deviation = clip * self._noise * 2.0**-NOISE_F / self._own.count
         gradient, curvature = self._model(weights, frame.directions)
-        guess = gradient + shrink(own - frame.clipped, deviation, clip)
-        ours, theirs = self._own.count, self._public.count
-        mean = (gradient * theirs + guess * ours) / (theirs + ours)
-        return frame.directions @ solve_damped(curvature, -mean / 2)
+        share = self._own.count / (self._own.count + self._public.count)
+        difference = shrink(own - frame.clipped, deviation, clip) * share
+        public, private = (
+            frame.directions @ solve_damped(curvature, -part / 2) for part in (gradient, difference)
+        )
+        return public + private * self._choose_scale(weights + public, private)
+
+    def _choose_scale(self, weights: Tensor, step: Tensor) -> float:
+        """The largest scale of a step that raises the public loss by RISE at the most."""
+        most = self._problem.measure_loss(weights, self._curved) * (1 + RISE)
+        for scale in SCALES:
+            if self._problem.measure_loss(weights + scale * step, self._curved) <= most:
+                return scale
+        return 0.0
 
     def _model(self, weights: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """The public loss along the directions: its gradient [k] and half its curvature [k, k]."""

@@ -62,7 +62,6 @@ async def test_updates_are_accounted_until_the_budget_is_spent_and_then_refused(
         assert int(clip) > 0
         assert each.note == ""
     assert "epsilon 8 of 8 (delta 1e-05) is spent in 2 updates" in trained[1].budget
-    assert trained[0].payload != trained[1].payload  # other noise, though all else is the same
     with pytest.raises(
         SamplesRefused, match=r"own\.npz: privacy: the budget does not allow another update: eps"
     ):

@@ -11,6 +11,8 @@ from training.private.cost import NOISE_F
 from training.private.gradients import PrivateSamples
 from training.private.noise import SecretNoise
 from training.solvers.private import (
+    RISE,
+    SCALES,
     Frame,
     PrivateStep,
     find_directions,
@@ -49,11 +51,12 @@ def measure(parts: Parts, weights: torch.Tensor) -> float:
     return problem.measure_loss(weights, np.arange(own.count))
 
 
-def test_steps_lower_the_loss_of_the_private_samples(parts: Parts) -> None:
-    start = parts[3]
+def test_private_samples_have_a_lower_loss_than_after_steps_that_drown_them(parts: Parts) -> None:
     clips: list[int] = []
-    moved = take_private_steps(make_step(parts, LITTLE), start, 3, lambda frame: clips.append(frame.clip))
-    assert measure(parts, moved) < measure(parts, start)
+    start = parts[3]
+    told = take_private_steps(make_step(parts, LITTLE), start, 3, lambda frame: clips.append(frame.clip))
+    drowned = take_private_steps(make_step(parts, 1 << (NOISE_F + 17)), start, 3, lambda frame: None)
+    assert measure(parts, told) < measure(parts, drowned)
     assert len(clips) == 1  # said once, for all of them
     assert clips[0] > 0
 
@@ -68,6 +71,17 @@ def test_noise_that_drowns_the_samples_leaves_the_public_step(parts: Parts) -> N
     assert (
         float(spread) < 0.1
     )  # as it is, noise of deviation 2^14 clips for 260 samples is 60 clips in every entry
+
+
+def test_private_part_that_costs_the_public_samples_much_is_cut(parts: Parts) -> None:
+    start, step = parts[3], make_step(parts, LITTLE)
+    for length in (1e-3, 0.03, 1.0):
+        uphill = torch.full_like(start, length)
+        scale = step._choose_scale(start, uphill)
+        assert scale in (*SCALES, 0.0)
+        before, after = (step._problem.measure_loss(start + by * uphill, step._curved) for by in (0.0, scale))
+        assert after <= (1 + RISE) * before
+    assert step._choose_scale(start, torch.full_like(start, float("nan"))) == 0.0
 
 
 def test_nothing_private_is_read_before_the_clip_is_announced(parts: Parts) -> None:
