@@ -165,7 +165,7 @@ def list_update(update: Json) -> list[object]:
     """Return a row: the credit is the part of the loss that the update took away."""
     waits = update["credit"] is None
     sign = "-" if update["state"] in ("fined", "void", "unrevealed") else ""
-    state = update["state"] + (", private" if update.get("privacy") else "")
+    state = update["state"] + (", private" if update["privacy"] else "")
     return [
         update["round"],
         shorten(update["commitment"]),

@@ -75,7 +75,7 @@ def list_trainer_facts(updates: Json) -> list[tuple[str, object]]:
     trainers = updates["trainers"]
     restarts = count_of(trainers["restarts"], "restart")
     shown = f"{trainers['count']}, {trainers['state']}, device {trainers['device']}, {restarts}"
-    budget = updates.get("budget") or ""
+    budget = updates["budget"]
     return [
         ("trainers", shown),
         *([("privacy", budget)] if budget else []),

@@ -16,12 +16,13 @@ import trio
 
 from ledger.chain import Chain
 from ledger.errors import LedgerError
+from ledger.hashing import HASH_BYTES
 from ledger.history import SettlementRecord
 from ledger.jobspec import encode_spec
 from ledger.mempool import Mempool
 from ledger.privacy import read_privacy
 from ledger.settlement import Outcome, UpdateResult
-from ledger.transactions import CommitUpdate, RevealUpdate, Transaction
+from ledger.transactions import SHARE_BYTES, CommitUpdate, RevealUpdate, Transaction
 from node.amounts import format_amount
 from node.services.chain_service import ChainService
 from node.services.kept_updates import KeptUpdate, KeptUpdates
@@ -133,6 +134,9 @@ class UpdateMaker:
         except SamplesRefused as error:
             self._note_samples(plan.job_id, f"no private update: {error}")
             self.stats.doing = "waiting for the next round"
+        except NotEnough as error:
+            self.stats.doing = f"waiting for income: {error}"
+            log.info("no update for %s: %s", name, error)
         except TrainingRefused as error:
             log.info("no update for %s: %s", name, error)
         except LedgerError as error:
@@ -146,7 +150,16 @@ class UpdateMaker:
             await self._commit(plan, trained)
 
     async def _train(self, plan: Plan) -> Trained:
-        return await self._trainer.train(self._ask(plan))
+        request = self._ask(plan)
+        if request.privacy and request.samples_path:
+            await self._check_means(plan)
+        return await self._trainer.train(request)
+
+    async def _check_means(self, plan: Plan) -> None:
+        """NotEnough where an update could not be committed to: a private one would spend its budget for nothing."""
+        share = (bytes(SHARE_BYTES),)
+        probe = CommitUpdate(plan.job_id, plan.round, bytes(HASH_BYTES), plan.limit_bytes, share)
+        await self._chain.call(lambda chain: sign_for(chain, self._chain.mempool, self._account, probe))
 
     def _ask(self, plan: Plan) -> TrainRequest:
         return TrainRequest(

@@ -23,6 +23,7 @@ from node.worker.wire import Frame, FrameReader, write_frame
 
 if TYPE_CHECKING:
     from training.engine import Engine, Task
+    from training.feedback import Compression
     from training.group import DeviceChoice, Place
     from training.local import LocalSettings, LocalUpdate, LocalWork
     from training.native import Precision
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 INPUT = 0
 LOWER = 5  # priority than mining, for training itself
+WEIGHT_BYTES = 8
 LOST = 3  # exit status: the group is over
 MAX_SAMPLES_BYTES = 64 << 20  # of a miner's own file
 
@@ -131,6 +133,7 @@ class Trainer:
                 raise Refused(why)
 
         work = replace(self._load_with(request, b""), tickets=())
+        choose_payload(request, len(request.weights) // WEIGHT_BYTES)  # before anything is spent on it
         public_s = deadline_s - (1 - PUBLIC_SHARE) * request.seconds
         try:
             npz = _read_samples(Path(request.samples_path))
@@ -199,14 +202,20 @@ class Trainer:
     def _pack(self, request: TrainRequest, update: LocalUpdate) -> Frame:
         import numpy as np
 
-        from training.feedback import choose_compression
-
-        compression = choose_compression(len(update.delta), request.size_limit)
-        if compression is None:
-            raise Refused(f"no payload of {len(update.delta)} parameters fits {request.size_limit} bytes")
+        compression = choose_payload(request, len(update.delta))
         packed = self._feedback.pack(tagged_hash("trainer/job", request.spec), update.delta, compression)
         norm = float(np.linalg.norm(packed.delta.astype(np.float64))) * 2.0**-24
         return [packed.payload, norm, update.loss_before, update.loss_after, update.steps, update.solver]
+
+
+def choose_payload(request: TrainRequest, parameters: int) -> Compression:
+    """How an update is packed; Refused where nothing of it would fit."""
+    from training.feedback import choose_compression
+
+    compression = choose_compression(parameters, request.size_limit)
+    if compression is None:
+        raise Refused(f"no payload of {parameters} parameters fits {request.size_limit} bytes")
+    return compression
 
 
 def read_settings(request: TrainRequest) -> LocalSettings:

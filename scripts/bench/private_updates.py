@@ -10,6 +10,7 @@ import hashlib
 import io
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,6 +52,7 @@ SHARES = 8
 GAME = PrivacyTerms(1000, round(GAME_DELTA * 1e15), updates=4)
 TRIALS, QUICK_TRIALS = 40_000, 500
 FOREVER_S = 1e6
+PUBLIC = "public samples alone"
 
 Delta = Callable[[bytes, np.random.Generator], Integers]
 
@@ -189,7 +191,7 @@ def measure_decrease(report: Report, miners: Miners) -> None:
     for number in range(max(measured) + 1):
         if number in measured:
             ways: dict[str, Delta] = {
-                "public samples alone": miners.train_publicly,
+                PUBLIC: miners.train_publicly,
                 "with own samples, not private": miners.train_openly,
             }
             for name, terms in (*TERMS.items(), ("all drowned in noise", DROWNED)):
@@ -235,20 +237,23 @@ def measure_market(report: Report, miners: Miners) -> None:
     """Two of each kind against one another; income over that of those without samples of their own."""
     rounds = QUICK_ROUNDS if report.quick else MARKET_ROUNDS
     ratios: dict[str, list[float]] = {}
-    losses, accuracies, paid = [], [], []
+    paid: dict[str, list[float]] = {}
+    losses, accuracies = [], []
     for number in range(1 if report.quick else MARKETS):
         market = Market(miners.lab, f"{report.seed}/{number}".encode())
         kinds = list_kinds(miners, f"market {number}")
-        paid.append(play(market, [train for pair in kinds.values() for train in pair], rounds))
-        income = {kind: sum(market.earned[2 * i + j] for j in (0, 1)) for i, kind in enumerate(kinds)}
-        for kind in ("not private", "private, epsilon 8"):
-            ratios.setdefault(kind, []).append(income[kind] / max(1, income["public"]))
+        counts = play(market, [train for pair in kinds.values() for train in pair], rounds)
+        for i, kind in enumerate(kinds):
+            income, public = (market.earned[2 * at] + market.earned[2 * at + 1] for at in (i, 0))
+            ratios.setdefault(kind, []).append(income / max(1, public))
+            paid.setdefault(kind, []).append(100 * (counts[2 * i] + counts[2 * i + 1]) / (2 * rounds))
         losses.append(miners.lab.measure_loss(market.weights[-1]))
         accuracies.append(100 * miners.lab.measure_accuracy(market.weights[-1], miners.held_out))
     name = f"market of {rounds} rounds, two of each kind"
-    for kind, values in ratios.items():
-        report.add(f"{name}: income of own samples, {kind}, over those without", values, "x")
-    report.add(f"{name}: private updates that were paid", paid, "%")
+    for kind in kinds:
+        if kind != PUBLIC:
+            report.add(f"{name}: income, {kind}, over {PUBLIC}", ratios[kind], "x")
+        report.add(f"{name}: updates that were paid, {kind}", paid[kind], "%")
     report.add(f"{name}: loss at the end", losses, "")
     report.add(f"{name}: held-out accuracy at the end", accuracies, "%")
 
@@ -256,26 +261,26 @@ def measure_market(report: Report, miners: Miners) -> None:
 def list_kinds(miners: Miners, name: str) -> dict[str, tuple[Delta, Delta]]:
     first, second = (miners.train_privately(TERMS["epsilon 8"], f"{name} {i}") for i in (0, 1))
     return {
-        "public": (miners.train_publicly, miners.train_publicly),
-        "not private": (miners.train_openly, miners.train_openly),
-        "private, epsilon 8": (first, second),
+        PUBLIC: (miners.train_publicly, miners.train_publicly),
+        "own samples, not private": (miners.train_openly, miners.train_openly),
+        "own samples, private, epsilon 8": (first, second),
     }
 
 
-def play(market: Market, players: Sequence[Delta], rounds: int) -> float:
-    """Play, and return which share of the last two players' updates was paid, in percent."""
+def play(market: Market, players: Sequence[Delta], rounds: int) -> Counter[int]:
+    """Play, and return how many updates of each player were paid."""
 
     def make_offers(view: View) -> list[Offer]:
         base = view.base.astype("<i8").tobytes()
         deltas = [train(base, market.make_rng("own", view.round, who)) for who, train in enumerate(players)]
         return [Offer(who, SHARES, encode(delta)) for who, delta in enumerate(deltas)]
 
-    paid = 0
+    paid: Counter[int] = Counter()
     for _ in range(rounds):
         before = market.earned.copy()
         market.play_round(make_offers)
-        paid += sum(market.earned[len(players) - i] > before[len(players) - i] for i in (1, 2))
-    return 100 * paid / (2 * rounds)
+        paid.update(who for who in range(len(players)) if market.earned[who] > before[who])
+    return paid
 
 
 if __name__ == "__main__":

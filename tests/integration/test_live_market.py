@@ -60,10 +60,10 @@ async def _commitments(node: LiveNode, job: bytes) -> list[Commitment]:
     return await node.parts.chain.call(look)
 
 
-def _prepare(folder: Path, name: str, **changes: object) -> tuple[bytes, list[Block]]:
-    """Return a job that pays for updates and the blocks to it, the node's own income among them."""
+def _prepare(folder: Path, name: str, poor: bool = False, **changes: object) -> tuple[bytes, list[Block]]:
+    """Return a job that pays for updates and the blocks to it, the node's own income among them if it is not poor."""
     settings = make_settings(folder, name, mine=True)
-    own = Wallet(settings.data_dir, settings.chain, SEED).own.keypair
+    own = local_accounts(SEED)[1] if poor else Wallet(settings.data_dir, settings.chain, SEED).own.keypair
     builder = Builder(folder / "before", GENESIS)
     for _ in range(BLOCKS):
         builder.mine(miner=own)
@@ -203,6 +203,38 @@ async def test_private_updates_tell_their_accounting_until_the_budget_is_spent(
         assert updates["note"] == f"job {job.hex()[:8]}: {note}"
         assert caplog.messages.count(updates["note"]) == 1
         assert updates["committed"] == 1
+
+
+class BalanceTrainer(ToyTrainer):
+    """Notes what the node can spend whenever it is asked for an update."""
+
+    def __init__(self) -> None:
+        self.get_balance: Callable[[], int] = lambda: 0
+        self.balances: list[int] = []
+
+    async def train(self, request: TrainRequest) -> Trained:
+        self.balances.append(self.get_balance())
+        return await super().train(request)
+
+
+@pytest.mark.parametrize("terms", [(), (8000, 10**10, 32, 1)])
+async def test_no_private_update_is_trained_that_could_not_be_committed_to(
+    tmp_path: Path, terms: tuple[int, ...]
+) -> None:
+    job, blocks = _prepare(tmp_path, "poor", poor=True)
+    trainer, own = BalanceTrainer(), ((job.hex()[:6], "/mine.npz"),)
+    async with open_live(
+        tmp_path, "poor", mine=True, blocks=blocks, trainer=trainer, own_samples=own, privacy=terms
+    ) as node:
+        address = node.parts.wallet.own.keypair.address
+        state = node.builder.chain.state
+        trainer.get_balance = lambda: Overlay(state).get_account(address).balance
+
+        async def has_asked() -> bool:
+            return bool(trainer.balances)
+
+        await _until(node, has_asked)
+        assert (trainer.balances[0] > 0) is bool(terms)  # public updates cost nothing but time
 
 
 def test_samples_are_those_that_name_the_job_by_most_digits() -> None:

@@ -54,7 +54,8 @@ class Account:
         """In words: what is spent, as an epsilon at the total's delta."""
         spent, total = find_epsilon(self.spent, self.delta), self.epsilon / EPSILON_UNITS
         delta = self.delta / DELTA_UNITS
-        return f"epsilon {spent:.3g} of {total:g} (delta {delta:g}) is spent in {self.updates} updates"
+        updates = f"{self.updates} update{'' if self.updates == 1 else 's'}"
+        return f"epsilon {spent:.3g} of {total:g} (delta {delta:g}) is spent in {updates}"
 
 
 def identify_samples(directory: Path, samples: Split) -> bytes:

@@ -98,6 +98,7 @@ async def test_what_cannot_be_trained_spends_nothing(trainer: RealTrainer, tmp_p
     request = make_request(trainer, tmp_path)
     wrong = [
         (replace(request, weights=b"short"), TrainingRefused, "weights"),
+        (replace(request, size_limit=8), TrainingRefused, "fits"),
         (replace(request, seconds=1e-9), SamplesRefused, "nothing was spent"),
         (replace(request, privacy=(0, 1, 1, 1)), SamplesRefused, "epsilon"),
         (replace(request, privacy=(1, 1, 1 << 20, 64)), SamplesRefused, "fewer updates"),
