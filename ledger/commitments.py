@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ledger.codec import MAX_AMOUNT, decode, encode, read_bytes, read_list, read_uint
+from ledger.codec import MAX_AMOUNT, Encodable, decode, encode, read_bytes, read_list, read_uint
 from ledger.hashing import CID_BYTES, HASH_BYTES, tagged_hash
 from ledger.keys import ADDRESS_BYTES
+from ledger.privacy import PrivacyRecord, list_privacy, split_privacy
 from ledger.records import COMMITMENT, MAX_RECORD_BYTES, SPENT_SHARE
 
 MAX_UPDATES = 64  # of one job's round
@@ -26,6 +27,7 @@ class Commitment:
     prepaid: int
     size: int  # bytes of the payload
     payload: bytes = b""
+    privacy: PrivacyRecord | None = None  # as it was revealed
 
 
 Commitments = tuple[Commitment, ...]
@@ -45,9 +47,7 @@ def make_commitment(miner: bytes, job_id: bytes, round_number: int, payload: byt
 
 
 def encode_commitments(commitments: Commitments) -> bytes:
-    return encode(
-        [[c.commitment, c.miner, c.shares, c.bond, c.prepaid, c.size, c.payload] for c in commitments]
-    )
+    return encode([_list_commitment(c) for c in commitments])
 
 
 def decode_commitments(data: bytes) -> Commitments:
@@ -55,8 +55,14 @@ def decode_commitments(data: bytes) -> Commitments:
     return tuple(_decode_commitment(row) for row in rows)
 
 
+def _list_commitment(c: Commitment) -> list[Encodable]:
+    fields: list[Encodable] = [c.commitment, c.miner, c.shares, c.bond, c.prepaid, c.size, c.payload]
+    return fields + list_privacy(c.privacy)
+
+
 def _decode_commitment(row: object) -> Commitment:
-    commitment, miner, shares, bond, prepaid, size, payload = read_list(row, "commitment", 7)
+    fields, privacy = split_privacy(row, "commitment", 7)
+    commitment, miner, shares, bond, prepaid, size, payload = fields
     return Commitment(
         commitment=read_bytes(commitment, "commitment", HASH_BYTES),
         miner=read_bytes(miner, "miner", ADDRESS_BYTES),
@@ -65,6 +71,7 @@ def _decode_commitment(row: object) -> Commitment:
         prepaid=read_uint(prepaid, "prepaid", 0, MAX_AMOUNT),
         size=read_uint(size, "size", 1),
         payload=read_bytes(payload, "payload", limit=CID_BYTES),
+        privacy=privacy,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ledger.codec import Encodable, decode, encode, read_bytes, read_list, read_str, read_uint
 from ledger.commitments import Commitment
+from ledger.privacy import list_privacy, split_privacy
 from ledger.settlement import Outcome, Settlement, UpdateResult
 
 MAX_RECORD_BYTES = 1 << 20
@@ -58,7 +59,8 @@ def _list_result(result: UpdateResult) -> Encodable:
         update.size,
     ]
     size, sign = abs(credit).to_bytes(LOSS_BYTES, "big"), int(credit < 0)
-    return [*place, update.payload, str(result.outcome), size, sign, result.amount]
+    verdict: list[Encodable] = [update.payload, str(result.outcome), size, sign, result.amount]
+    return [*place, *verdict, *list_privacy(update.privacy)]
 
 
 def decode_settlement(height: int, block: bytes, data: bytes) -> SettlementRecord:
@@ -90,7 +92,7 @@ def decode_settlement(height: int, block: bytes, data: bytes) -> SettlementRecor
 
 
 def _read_result(row: object) -> UpdateResult:
-    values = read_list(row, "update", 11)
+    values, privacy = split_privacy(row, "update", 11)
     commitment, miner, shares, bond, prepaid, size, payload, outcome, credit, negative, amount = values
     update = Commitment(
         read_bytes(commitment, "commitment", 32),
@@ -100,6 +102,7 @@ def _read_result(row: object) -> UpdateResult:
         read_uint(prepaid, "prepaid"),
         read_uint(size, "size"),
         read_bytes(payload, "payload", limit=36),
+        privacy,
     )
     signed = -_read_loss(credit) if read_uint(negative, "sign", 0, 1) else _read_loss(credit)
     return UpdateResult(

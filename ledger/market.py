@@ -73,7 +73,9 @@ def reveal_update(
         raise InvalidTransaction(f"reveal: commitment {commitment.hex()} is revealed already")
     if body.size != found.size:
         raise InvalidTransaction(f"reveal: {found.size} bytes were committed to, got {body.size}")
-    revealed = tuple(replace(c, payload=body.payload) if c is found else c for c in there)
+    revealed = tuple(
+        replace(c, payload=body.payload, privacy=body.privacy) if c is found else c for c in there
+    )
     state.put_commitments(body.job_id, body.round, revealed)
 
 

@@ -11,6 +11,7 @@ from ledger.errors import DecodeError
 from ledger.hashing import HASH_BYTES, read_cid, tagged_hash
 from ledger.keys import ADDRESS_BYTES, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, KeyPair, address_of, verify
 from ledger.params import ChainParams
+from ledger.privacy import PrivacyRecord, list_privacy, split_privacy
 
 MAX_MEMO_BYTES = 64
 LOSS_BYTES = 16  # a sum of losses is a u128
@@ -78,7 +79,7 @@ class CommitUpdate:
 
 @dataclass(frozen=True, slots=True)
 class RevealUpdate:
-    """Publish the payload of the sender's update."""
+    """Publish the payload of the sender's update, and what its privacy cost if it has any."""
 
     kind: ClassVar[int] = 5
     job_id: bytes
@@ -86,10 +87,12 @@ class RevealUpdate:
     payload: bytes  # CID
     size: int
     salt: bytes
+    privacy: PrivacyRecord | None = None
 
     def to_list(self) -> list[Encodable]:
         """Return the fields as encoded."""
-        return [self.job_id, self.round, self.payload, self.size, self.salt]
+        fields: list[Encodable] = [self.job_id, self.round, self.payload, self.size, self.salt]
+        return fields + list_privacy(self.privacy)
 
 
 Body: TypeAlias = Transfer | SubmitJob | CancelJob | CommitUpdate | RevealUpdate
@@ -214,13 +217,14 @@ def _read_commit_update(value: object, params: ChainParams) -> CommitUpdate:
 
 
 def _read_reveal_update(value: object, params: ChainParams) -> RevealUpdate:
-    job_id, number, payload, size, salt = read_list(value, "reveal_update", 5)
+    (job_id, number, payload, size, salt), privacy = split_privacy(value, "reveal_update", 5)
     return RevealUpdate(
         job_id=read_bytes(job_id, "job id", HASH_BYTES),
         round=read_uint(number, "round", 0, MAX_AMOUNT),
         payload=read_cid(payload, "payload CID"),
         size=read_uint(size, "payload size", 1, params.payload_limit),
         salt=read_bytes(salt, "salt", HASH_BYTES),
+        privacy=privacy,
     )
 
 

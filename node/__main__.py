@@ -63,6 +63,7 @@ def _parse_arguments() -> dict[str, Any]:  # Any: argparse's values
     parser.add_argument("--trainers", type=int)
     parser.add_argument("--device")
     parser.add_argument("--samples", action="append", default=[], metavar="JOB=FILE", dest="own_samples")
+    parser.add_argument("--privacy", metavar="TERMS")
     parser.add_argument("--worker-path")
     parser.add_argument("--log-level")
     return vars(parser.parse_args())

@@ -46,6 +46,7 @@ from node.p2p.keeper import Keeper, KeeperConfig
 from node.p2p.libp2p_transport import open_libp2p_transport
 from node.p2p.listener import check_port_is_free
 from node.p2p.transport import Transport
+from node.privacy import FOLDER as PRIVACY
 from node.protocol.peer_book import PeerBook
 from node.rpc.serve import check_port, serve_api
 from node.rpc.server import ApiContext
@@ -313,7 +314,8 @@ def make_services(
     miner = Miner(chain, worker, sync, wallet.own.keypair, gossip.publish_block, settings.mine)
     shares, kept = ShareBox(), KeptUpdates(settings.data_dir)
     trains = settings.mine and settings.updates
-    method = Method(settings.solver, settings.precision, settings.own_samples)
+    budgets = str(settings.data_dir / PRIVACY)
+    method = Method(settings.solver, settings.precision, settings.own_samples, settings.privacy, budgets)
     maker = make_maker(chain, trainer, wallet.own, kept, shares, miner.may_mine, trains, method)
     miner.on_share = shares.add
     keeper = _make_keeper(settings, transport, chain.chain.genesis.chain_id)

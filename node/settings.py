@@ -13,6 +13,7 @@ from typing import Any
 
 from node.datadir import CHAINS, CONFIG, DEFAULT_LISTEN, DataDirError, load_config
 from node.exits import Exit
+from node.privacy import WrongTerms, count_terms, read_terms
 from node.protocol.peer_book import parse_peer_id
 
 PATHS = ("fused", "portable")
@@ -54,6 +55,7 @@ class Settings:
     precision: str = "float32"  # of training; what is judged is exact
     trainer_launcher: tuple[str, ...] = ()  # torchrun and its options, where the group is on several machines
     own_samples: tuple[tuple[str, str], ...] = ()  # (beginning of a job's id, file), absolute
+    privacy: tuple[int, ...] = ()  # terms on which these are used: node/privacy.py
 
 
 DEFAULTS: dict[str, Any] = {  # Any: the types a TOML file can hold
@@ -73,6 +75,7 @@ DEFAULTS: dict[str, Any] = {  # Any: the types a TOML file can hold
     "precision": "float32",
     "trainer_launcher": [],
     "own_samples": {},
+    "privacy": {},  # in the file a key of [own_samples]
 }
 
 
@@ -92,6 +95,13 @@ def load_settings(
     values = {item.key: item.value for item in explain_settings(data_dir, flags, environment)}
     values["bootstrap"] = tuple(values["bootstrap"])
     values["own_samples"] = tuple(values["own_samples"].items())
+    if values["privacy"] and not values["own_samples"]:
+        raise DataDirError(
+            "privacy: expected own samples that it is about, got none",
+            "name them beside it: [own_samples] JOB = FILE, or --samples JOB=FILE",
+            Exit.BAD_FILE,
+        )
+    values["privacy"] = count_terms(values["privacy"])
     values["trainer_launcher"] = tuple(values["trainer_launcher"])
     if values["trainer_launcher"] and values["trainers"] != 1:
         wanted = "1 beside trainer_launcher, which says how many there are"
@@ -105,7 +115,7 @@ def explain_settings(
     data_dir: Path, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ
 ) -> list[Setting]:
     """Read a data directory's settings with their origins; raises as `load_settings` does."""
-    file = load_config(data_dir)
+    file = _take_privacy(load_config(data_dir), str(data_dir / CONFIG))
     unknown = sorted(set(file) - set(DEFAULTS))
     if unknown:
         close = get_close_matches(unknown[0], DEFAULTS, 1)
@@ -115,6 +125,17 @@ def explain_settings(
             Exit.BAD_FILE,
         )
     return [Setting(key, *_choose(key, flags, environment, file, data_dir)) for key in DEFAULTS]
+
+
+def _take_privacy(file: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """The keys of a file with `privacy` beside [own_samples], where it stands in it."""
+    if "privacy" in file:
+        raise _wrong("privacy", origin, "it within [own_samples]", file["privacy"])
+    samples = file.get("own_samples")
+    if not isinstance(samples, dict) or "privacy" not in samples:
+        return dict(file)
+    rest = {job: name for job, name in samples.items() if job != "privacy"}
+    return dict(file) | {"own_samples": rest, "privacy": samples["privacy"]}
 
 
 def list_unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -170,6 +191,8 @@ def check_setting(key: str, value: Any, origin: str, folder: Path = Path()) -> A
     Files are relative to `folder`.
     """
     default = DEFAULTS[key]
+    if key == "privacy":
+        return _check_privacy(key, value, origin)
     if isinstance(default, dict):
         return _check_samples(key, value, origin, folder)
     if isinstance(default, list):
@@ -204,6 +227,13 @@ def _check_samples(key: str, value: Any, origin: str, folder: Path) -> dict[str,
             shown = "=".join(map(str, pair))
             raise _wrong(key, origin, "JOB=FILE with 4 or more hex digits of a job's id", shown)
     return {job: str((folder / Path(file).expanduser()).absolute()) for job, file in pairs}
+
+
+def _check_privacy(key: str, value: Any, origin: str) -> dict[str, float | int]:
+    try:
+        return read_terms(value)
+    except WrongTerms as error:
+        raise _wrong(key, origin, str(error), value) from None
 
 
 def _is_listenable(address: str) -> bool:

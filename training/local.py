@@ -127,10 +127,12 @@ def train_update(
     seed: bytes,
     stop: Callable[[], bool],
     problem: Problem | None = None,
+    refine: Callable[[Tensor], Tensor] = lambda weights: weights,
 ) -> LocalUpdate | NoUpdate:
     """Train until the steps are done or `stop()`, which is asked after every step; batches come from the seed.
 
     `problem` says who computes the losses of the work's training split; by default this process, on the processor.
+    `refine` has the last word on the weights that the solver came to; the loss is looked at after it.
     A loss that does not fall, or is no number, is a NoUpdate. BadInput for weights or tickets of a wrong size.
     """
     start, shift = _read_start(work, settings.lookahead)
@@ -143,6 +145,7 @@ def train_update(
     before = problem.measure_loss(weights, measured)
     solver = SOLVERS[name](problem, weights, solver_settings, rng)
     trained, steps = _follow(solver, weights, stop)
+    trained = refine(trained)
     moved = _mix(trained - weights, problem, tickets, settings.tickets_share)
     after = problem.measure_loss(weights + moved, measured)
     if not (math.isfinite(after) and after < before):  # a before that is no number fails the second

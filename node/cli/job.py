@@ -165,13 +165,14 @@ def list_update(update: Json) -> list[object]:
     """Return a row: the credit is the part of the loss that the update took away."""
     waits = update["credit"] is None
     sign = "-" if update["state"] in ("fined", "void", "unrevealed") else ""
+    state = update["state"] + (", private" if update["privacy"] else "")
     return [
         update["round"],
         shorten(update["commitment"]),
         update["miner"],
         update["shares"],
         f"{update['payload_bytes']:,}",
-        f"{update['state']}, settles at {update['settles_at']}" if waits else update["state"],
+        f"{state}, settles at {update['settles_at']}" if waits else state,
         "" if waits else f"{100 * update['credit']:.3f} %",
         "" if waits else sign + format_coins(update["amount"]),
     ]

@@ -104,6 +104,11 @@ def init(
     metavar="JOB=FILE",
     help="Samples of your own for a job's updates (docs/trainers.md); may be repeated.",
 )
+@click.option(
+    "--privacy",
+    metavar="TERMS",
+    help="Use these samples privately, such as epsilon=8,delta=1e-5 (docs/trainers.md).",
+)
 @click.option("--listen", metavar="MULTIADDR", help="Where other nodes reach this one.")
 @click.option("--api-port", type=click.IntRange(0, 65535), help="Port of the local API; 0 is any.")
 def run(
@@ -114,6 +119,7 @@ def run(
     trainers: int | None,
     device: str | None,
     samples: tuple[str, ...],
+    privacy: str | None,
     listen: str | None,
     api_port: int | None,
 ) -> None:
@@ -129,7 +135,13 @@ def run(
         argv.append("--mine" if mine else "--no-mine")
     if updates is not None:
         argv.append("--updates" if updates else "--no-updates")
-    given = {"trainers": trainers, "device": device, "listen": listen, "api-port": api_port}
+    given = {
+        "trainers": trainers,
+        "device": device,
+        "privacy": privacy,
+        "listen": listen,
+        "api-port": api_port,
+    }
     for name, value in given.items():
         if value is not None:
             argv += [f"--{name}", str(value)]

@@ -75,7 +75,12 @@ def list_trainer_facts(updates: Json) -> list[tuple[str, object]]:
     trainers = updates["trainers"]
     restarts = count_of(trainers["restarts"], "restart")
     shown = f"{trainers['count']}, {trainers['state']}, device {trainers['device']}, {restarts}"
-    return [("trainers", shown), *([("", updates["note"])] if updates["note"] else [])]
+    budget = updates["budget"]
+    return [
+        ("trainers", shown),
+        *([("privacy", budget)] if budget else []),
+        *([("", updates["note"])] if updates["note"] else []),
+    ]
 
 
 def describe_head(head: Json) -> str:

@@ -15,6 +15,7 @@ from ledger.history import SettlementRecord
 from ledger.jobspec import JobSpec
 from ledger.lifecycle import load_spec
 from ledger.market import reveal_window
+from ledger.privacy import ONE_DELTA, ONE_EPSILON, PrivacyRecord
 from ledger.settlement import Outcome, Settlement, UpdateResult
 from ledger.slots import job_height
 from ledger.state import Overlay
@@ -149,6 +150,35 @@ def _tell_reveal(story: Story, chain: Chain, place: UpdatePlace, update: Commitm
         revealed_at=found[0] if found else None,
         reveal_txid=found[1].txid.hex() if found else None,
     )
+    if update.privacy:
+        _tell_privacy(story, update.privacy)
+
+
+def _tell_privacy(story: Story, record: PrivacyRecord) -> None:
+    """What the miner says of it: the arithmetic can be done again, the noise cannot be seen."""
+    from training.private.cost import count_total, find_epsilon  # numpy: not for every story
+
+    spent, total = find_epsilon(record.spent, record.delta), record.epsilon / ONE_EPSILON
+    delta, clip, noise = record.delta / ONE_DELTA, record.clip * 2.0**-24, record.noise * 2.0**-24
+    story.say(
+        f"Its miner says that it tells of private samples ({record.data_id.hex()[:12]}) by "
+        f"{count(record.steps, 'sum')} of gradients no longer than {clip:.4g}, with noise of {noise:.4g} times that: "
+        f"epsilon {spent:.3g} of {total:g} is spent on these samples, at delta {delta:g}. The arithmetic follows from "
+        "the numbers; whether noise was added nobody can see.",
+        privacy={
+            "data_id": record.data_id.hex(),
+            "epsilon": total,
+            "delta": delta,
+            "clip": clip,
+            "noise": noise,
+            "steps": record.steps,
+            "cost_units": str(record.cost),
+            "spent_units": str(record.spent),
+            "spent_epsilon": spent,
+        },
+    )
+    if record.spent > count_total(record.epsilon, record.delta):
+        story.say("That is more than the total it names: the promise does not hold.")
 
 
 def _tell_future(story: Story, chain: Chain, place: UpdatePlace, update: Commitment) -> None:

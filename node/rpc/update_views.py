@@ -10,6 +10,7 @@ from ledger.commitments import Commitment
 from ledger.hashing import cid_text
 from ledger.history import SettlementRecord
 from ledger.market import reveal_window
+from ledger.privacy import ONE_DELTA, ONE_EPSILON, PrivacyRecord
 from ledger.settlement import UpdateResult
 from ledger.slots import round_at
 from ledger.state import Overlay
@@ -79,4 +80,22 @@ def _show_update(chain: Chain, number: int, update: Commitment) -> Json:
         "bond": str(update.bond),
         "payload_bytes": update.size,
         "payload_cid": cid_text(update.payload) if update.payload else None,
+        "privacy": show_privacy(update.privacy) if update.privacy else None,
+    }
+
+
+def show_privacy(record: PrivacyRecord) -> Json:
+    """Return what an update's miner says of its privacy; `spent_epsilon` is at the total's delta."""
+    from training.private.cost import find_epsilon  # numpy: not for nodes that never see such an update
+
+    return {
+        "data_id": record.data_id.hex(),
+        "epsilon": record.epsilon / ONE_EPSILON,
+        "delta": record.delta / ONE_DELTA,
+        "clip": record.clip * 2.0**-24,
+        "noise": record.noise * 2.0**-24,
+        "steps": record.steps,
+        "cost": record.cost * 2.0**-40,
+        "spent": record.spent * 2.0**-40,
+        "spent_epsilon": find_epsilon(record.spent, record.delta),
     }

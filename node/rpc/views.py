@@ -318,6 +318,6 @@ def show_transaction_body(chain: Chain, tx: Transaction) -> Json:
         case CommitUpdate(job_id, number, commitment, size, shares):
             entry = {"commitment": commitment.hex(), "payload_bytes": size, "shares": len(shares)}
             return shown | {"job": job_id.hex(), "round": number} | entry
-        case RevealUpdate(job_id, number, payload, size):
-            entry = {"payload": cid_text(payload), "payload_bytes": size}
+        case RevealUpdate(job_id, number, payload, size, _, privacy):
+            entry = {"payload": cid_text(payload), "payload_bytes": size, "private": privacy is not None}
             return shown | {"job": job_id.hex(), "round": number} | entry

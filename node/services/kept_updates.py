@@ -12,8 +12,11 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from ledger.codec import decode, encode
 from ledger.commitments import make_commitment
+from ledger.errors import DecodeError
 from ledger.hashing import HASH_BYTES, cid_of
+from ledger.privacy import PrivacyRecord, read_privacy
 from ledger.transactions import CommitUpdate, RevealUpdate
 from node.datadir import write_private
 
@@ -21,6 +24,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = "updates"
 MAX_KEPT = 64
+MAX_PRIVACY_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class KeptUpdate:
     round: int
     salt: bytes
     payload: bytes
+    privacy: PrivacyRecord | None = None
 
     @property
     def payload_cid(self) -> bytes:
@@ -45,7 +50,8 @@ class KeptUpdate:
         return CommitUpdate(self.job_id, self.round, self.commitment, len(self.payload), shares)
 
     def make_reveal(self) -> RevealUpdate:
-        return RevealUpdate(self.job_id, self.round, self.payload_cid, len(self.payload), self.salt)
+        size = len(self.payload)
+        return RevealUpdate(self.job_id, self.round, self.payload_cid, size, self.salt, self.privacy)
 
 
 class KeptUpdates:
@@ -78,7 +84,7 @@ class KeptUpdates:
         for path in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []:
             try:
                 update = _read(json.loads(path.read_text()))
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, DecodeError) as error:
                 log.warning(
                     "%s is no update of ours (%s); its bond is lost unless you restore it", path, error
                 )
@@ -95,6 +101,7 @@ def _show(update: KeptUpdate) -> dict[str, str | int]:
         "round": update.round,
         "salt": update.salt.hex(),
         "payload_base64": base64.b64encode(update.payload).decode(),
+        "privacy": encode(update.privacy.to_list()).hex() if update.privacy else "",
     }
 
 
@@ -103,4 +110,6 @@ def _read(fields: dict[str, str]) -> KeptUpdate:
     if {len(miner), len(job_id), len(salt)} != {HASH_BYTES}:
         raise ValueError(f"keys and ids of {HASH_BYTES} bytes expected")
     payload = base64.b64decode(fields["payload_base64"], validate=True)
-    return KeptUpdate(miner, job_id, int(fields["round"]), salt, payload)
+    told = bytes.fromhex(fields.get("privacy", ""))
+    privacy = read_privacy(decode(told, MAX_PRIVACY_BYTES)) if told else None
+    return KeptUpdate(miner, job_id, int(fields["round"]), salt, payload, privacy)

@@ -16,11 +16,13 @@ import trio
 
 from ledger.chain import Chain
 from ledger.errors import LedgerError
+from ledger.hashing import HASH_BYTES
 from ledger.history import SettlementRecord
 from ledger.jobspec import encode_spec
 from ledger.mempool import Mempool
+from ledger.privacy import read_privacy
 from ledger.settlement import Outcome, UpdateResult
-from ledger.transactions import CommitUpdate, RevealUpdate, Transaction
+from ledger.transactions import SHARE_BYTES, CommitUpdate, RevealUpdate, Transaction
 from node.amounts import format_amount
 from node.services.chain_service import ChainService
 from node.services.kept_updates import KeptUpdate, KeptUpdates
@@ -34,7 +36,7 @@ from node.services.update_plan import (
     is_due,
     take_shares,
 )
-from node.trainer.client import TrainingRefused
+from node.trainer.client import SamplesRefused, TrainingRefused
 from node.trainer.requests import DEFAULT_METHOD, Method, Trained, TrainersStatus, TrainRequest
 from node.wallet import WalletAccount
 
@@ -68,6 +70,7 @@ class MarketStats:
     earned: int = 0
     doing: str = "waiting for a job that pays for updates"
     note: str = ""  # what an operator should mend
+    budget: str = ""  # what private updates spent, in words
 
 
 class UpdateMaker:
@@ -128,6 +131,12 @@ class UpdateMaker:
         self.stats.doing = f"training for {name}"
         try:
             trained = await self._train(plan)
+        except SamplesRefused as error:
+            self._note_samples(plan.job_id, f"no private update: {error}")
+            self.stats.doing = "waiting for the next round"
+        except NotEnough as error:
+            self.stats.doing = f"waiting for income: {error}"
+            log.info("no update for %s: %s", name, error)
         except TrainingRefused as error:
             log.info("no update for %s: %s", name, error)
         except LedgerError as error:
@@ -135,12 +144,22 @@ class UpdateMaker:
         else:
             self.stats.trained += 1
             self._note_samples(plan.job_id, trained.note)
+            self._note_budget(trained.budget)
             losses = (trained.loss_before, trained.loss_after)
             log.info("update for %s: %s, loss %.6g -> %.6g", name, trained.solver, *losses)
-            await self._commit(plan, trained.payload)
+            await self._commit(plan, trained)
 
     async def _train(self, plan: Plan) -> Trained:
-        return await self._trainer.train(self._ask(plan))
+        request = self._ask(plan)
+        if request.privacy and request.samples_path:
+            await self._check_means(plan)
+        return await self._trainer.train(request)
+
+    async def _check_means(self, plan: Plan) -> None:
+        """NotEnough where an update could not be committed to: a private one would spend its budget for nothing."""
+        share = (bytes(SHARE_BYTES),)
+        probe = CommitUpdate(plan.job_id, plan.round, bytes(HASH_BYTES), plan.limit_bytes, share)
+        await self._chain.call(lambda chain: sign_for(chain, self._chain.mempool, self._account, probe))
 
     def _ask(self, plan: Plan) -> TrainRequest:
         return TrainRequest(
@@ -153,6 +172,8 @@ class UpdateMaker:
             solver=self._method.solver,
             precision=self._method.precision,
             samples_path=find_samples(self._method.own_samples, plan.job_id),
+            privacy=self._method.privacy,
+            privacy_path=self._method.privacy_path,
         )
 
     def _note_samples(self, job_id: bytes, why: str) -> None:
@@ -162,10 +183,16 @@ class UpdateMaker:
             log.warning("%s", note)
         self.stats.note = note
 
-    async def _commit(self, plan: Plan, payload: bytes) -> None:
-        update = KeptUpdate(
-            self._account.keypair.public, plan.job_id, plan.round, secrets.token_bytes(32), payload
-        )
+    def _note_budget(self, budget: str) -> None:
+        """Say what of the own samples' privacy is spent; a later public update says nothing of it."""
+        if budget:
+            log.info("privacy of the own samples: %s", budget)
+            self.stats.budget = budget
+
+    async def _commit(self, plan: Plan, trained: Trained) -> None:
+        miner, salt = self._account.keypair.public, secrets.token_bytes(32)
+        privacy = read_privacy(list(trained.privacy)) if trained.privacy else None
+        update = KeptUpdate(miner, plan.job_id, plan.round, salt, trained.payload, privacy)
         try:
             await trio.to_thread.run_sync(self._kept.add, update)
         except OSError as error:

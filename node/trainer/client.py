@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +42,10 @@ PAUSE_S = 300.0  # after three deaths within a minute
 
 class TrainingRefused(Exception):
     """There is no update, and nothing is wrong with the trainer; the message says why."""
+
+
+class SamplesRefused(TrainingRefused):
+    """There is no update because of what the miner's own samples are, or of what their privacy allows."""
 
 
 class TrainerFailed(LedgerError):
@@ -185,8 +190,11 @@ def _read_answer(answer: Frame) -> Trained:
     status, *rest = answer
     if status == "refused":
         raise TrainingRefused(rest[0])
+    if status == "unusable":
+        raise SamplesRefused(rest[0])
     if status == "missing":
         raise MissingBlobs(rest[0])
     if status != "ok":
         raise TrainerFailed(str(rest[0]))
-    return Trained(*rest)
+    trained = Trained(*rest)
+    return replace(trained, privacy=tuple(trained.privacy))

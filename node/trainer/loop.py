@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,21 +16,25 @@ from ledger.hashing import tagged_hash
 from ledger.jobspec import decode_spec
 from ledger.params import ChainParams
 from node.trainer.inbox import Inbox
+from node.trainer.private import PUBLIC_SHARE, SamplesRefused, describe_private, open_private
 from node.trainer.requests import TrainRequest, decode_request
 from node.work import task_of
 from node.worker.wire import Frame, FrameReader, write_frame
 
 if TYPE_CHECKING:
     from training.engine import Engine, Task
+    from training.feedback import Compression
     from training.group import DeviceChoice, Place
     from training.local import LocalSettings, LocalUpdate, LocalWork
     from training.native import Precision
+    from training.private.update import PrivateUpdate
     from training.shared import Trainers
 
 log = logging.getLogger(__name__)
 
 INPUT = 0
 LOWER = 5  # priority than mining, for training itself
+WEIGHT_BYTES = 8
 LOST = 3  # exit status: the group is over
 MAX_SAMPLES_BYTES = 64 << 20  # of a miner's own file
 
@@ -97,6 +102,8 @@ class Trainer:
         number, _, token, *values = frame
         try:
             return [number, "ok", *self._train(token, decode_request(values))]
+        except SamplesRefused as error:
+            return [number, "unusable", str(error)]
         except (Refused, TrainingError) as error:
             return [number, "refused", str(error)]
         except MissingBlobs as error:
@@ -111,12 +118,41 @@ class Trainer:
 
     def _train(self, token: int, request: TrainRequest) -> Frame:
         deadline_s = time.monotonic() + request.seconds
+        if request.privacy and request.samples_path:
+            return self._train_privately(token, request, deadline_s)
         work, note = self._load(request)
         update = self._find_update(token, request, work, deadline_s)
-        return [*self._pack(request, update), note]
+        return [*self._pack(request, update), note, *describe_private(None)]
+
+    def _train_privately(self, token: int, request: TrainRequest, deadline_s: float) -> Frame:
+        """Nothing but the PrivateUpdate is given the own samples."""
+        from training.errors import BadInput, PrivacyRefused
+
+        def check() -> None:
+            if why := self._inbox.find_reason_to_stop(token):
+                raise Refused(why)
+
+        work = replace(self._load_with(request, b""), tickets=())
+        choose_payload(request, len(request.weights) // WEIGHT_BYTES)  # before anything is spent on it
+        public_s = deadline_s - (1 - PUBLIC_SHARE) * request.seconds
+        try:
+            npz = _read_samples(Path(request.samples_path))
+            private = open_private(request, work, npz, deadline_s, check)
+        except (BadInput, PrivacyRefused) as error:
+            raise SamplesRefused(f"{request.samples_path}: {error}") from error
+        try:
+            update = self._find_update(token, request, work, public_s, private)
+        except PrivacyRefused as error:
+            raise SamplesRefused(f"{request.samples_path}: {error}") from error
+        return [*self._pack(request, update), private.warning, *describe_private(private)]
 
     def _find_update(
-        self, token: int, request: TrainRequest, work: LocalWork, deadline_s: float
+        self,
+        token: int,
+        request: TrainRequest,
+        work: LocalWork,
+        deadline_s: float,
+        private: PrivateUpdate | None = None,
     ) -> LocalUpdate:
         from training.local import NoUpdate, train_update
 
@@ -127,7 +163,8 @@ class Trainer:
 
         precision: Precision = request.precision  # type: ignore[assignment]  # `share` refuses what is none
         with self._trainers.share(self._read_task(request), work.train, precision) as problem:
-            outcome = train_update(work, settings, request.seed, stop, problem)
+            refine = private.refine if private else lambda weights: weights
+            outcome = train_update(work, settings, request.seed, stop, problem, refine)
         why = self._inbox.find_reason_to_stop(token)
         if why:
             raise Refused(why)
@@ -165,14 +202,20 @@ class Trainer:
     def _pack(self, request: TrainRequest, update: LocalUpdate) -> Frame:
         import numpy as np
 
-        from training.feedback import choose_compression
-
-        compression = choose_compression(len(update.delta), request.size_limit)
-        if compression is None:
-            raise Refused(f"no payload of {len(update.delta)} parameters fits {request.size_limit} bytes")
+        compression = choose_payload(request, len(update.delta))
         packed = self._feedback.pack(tagged_hash("trainer/job", request.spec), update.delta, compression)
         norm = float(np.linalg.norm(packed.delta.astype(np.float64))) * 2.0**-24
         return [packed.payload, norm, update.loss_before, update.loss_after, update.steps, update.solver]
+
+
+def choose_payload(request: TrainRequest, parameters: int) -> Compression:
+    """How an update is packed; Refused where nothing of it would fit."""
+    from training.feedback import choose_compression
+
+    compression = choose_compression(parameters, request.size_limit)
+    if compression is None:
+        raise Refused(f"no payload of {parameters} parameters fits {request.size_limit} bytes")
+    return compression
 
 
 def read_settings(request: TrainRequest) -> LocalSettings:

@@ -14,6 +14,8 @@ class Method:
     solver: str = "auto"
     precision: str = "float32"
     own_samples: tuple[tuple[str, str], ...] = ()  # files by beginnings of a job's id
+    privacy: tuple[int, ...] = ()  # the terms on which these are used, or none
+    privacy_path: str = ""  # the directory of their budgets
 
 
 DEFAULT_METHOD = Method()
@@ -36,6 +38,8 @@ class TrainRequest:
     tickets: tuple[bytes, ...] = ()  # deltas of the miner's own runs from these weights
     tickets_share: float = 0.0
     lookahead: float = 0.0
+    privacy: tuple[int, ...] = ()  # terms on which the own samples are used, those of PrivacyTerms; or none
+    privacy_path: str = ""  # the directory of their budgets
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,9 @@ class Trained:
     loss_after: float
     steps: int
     solver: str
-    note: str = ""  # why the miner's own samples were not used
+    note: str = ""  # why the miner's own samples were not used, or what is to be said of their privacy
+    privacy: tuple[int | bytes, ...] = ()  # the accounting that goes with the update, of private samples
+    budget: str = ""  # what is spent of it, in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +76,4 @@ def decode_request(values: Frame) -> TrainRequest:
     if len(values) != len(fields(TrainRequest)):
         raise ValueError(f"a training of {len(fields(TrainRequest))} values expected, got {len(values)}")
     request = TrainRequest(*values)
-    return replace(request, tickets=tuple(request.tickets))
+    return replace(request, tickets=tuple(request.tickets), privacy=tuple(request.privacy))

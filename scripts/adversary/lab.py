@@ -69,13 +69,16 @@ class Images:
 class Lab:
     """A job with everything that miners, markets and measurements need of it."""
 
-    def __init__(self, miners: Miners) -> None:
+    def __init__(self, miners: Miners, train: int = 0) -> None:
+        """With `train` the job has so many training samples, and what is left of its file is held out."""
         torch.set_num_threads(1)
         self.miners = miners
         self.params: ChainParams = local_genesis("adversary").params
-        self.prepared: PreparedJob = prepare(
-            load_job_file(ROOT / "examples" / "digits.toml"), self.params.sidecar_limit
-        )
+        file = load_job_file(ROOT / "examples" / "digits.toml")
+        if train:
+            rest = file.split.holdout + file.split.train - train
+            file = replace(file, split=replace(file.split, train=train, holdout=rest))
+        self.prepared: PreparedJob = prepare(file, self.params.sidecar_limit)
         blob = self.prepared.blob
         self.spec = replace(JobSpec(**asdict(self.prepared.spec)), price=PRICE, budget=BUDGET)
         self.task = task_of(self.spec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trio
@@ -18,10 +19,11 @@ from ledger.state import Overlay
 from node.services import miner as miner_module
 from node.services import update_maker
 from node.services.kept_updates import FOLDER
-from node.trainer.client import TrainingRefused
+from node.trainer.client import SamplesRefused, TrainingRefused
 from node.trainer.requests import Trained, TrainRequest
 from node.wallet import Wallet
 from tests.ledger.market_builder import ESCROW, market_spec
+from tests.ledger.samples import PRIVACY
 from tests.node.live import GENESIS, SEED, LiveNode, ToyTrainer, make_settings, open_live
 from tests.node.services.network import Builder
 
@@ -58,10 +60,10 @@ async def _commitments(node: LiveNode, job: bytes) -> list[Commitment]:
     return await node.parts.chain.call(look)
 
 
-def _prepare(folder: Path, name: str, **changes: object) -> tuple[bytes, list[Block]]:
-    """Return a job that pays for updates and the blocks to it, the node's own income among them."""
+def _prepare(folder: Path, name: str, poor: bool = False, **changes: object) -> tuple[bytes, list[Block]]:
+    """Return a job that pays for updates and the blocks to it, the node's own income among them if it is not poor."""
     settings = make_settings(folder, name, mine=True)
-    own = Wallet(settings.data_dir, settings.chain, SEED).own.keypair
+    own = local_accounts(SEED)[1] if poor else Wallet(settings.data_dir, settings.chain, SEED).own.keypair
     builder = Builder(folder / "before", GENESIS)
     for _ in range(BLOCKS):
         builder.mine(miner=own)
@@ -161,6 +163,78 @@ async def test_own_samples_go_to_the_trainer_and_its_complaint_to_the_status(
         assert updates["note"] == note
         assert updates["trainers"] == {"count": 1, "device": "auto", "state": "running", "restarts": 0}
         assert caplog.messages.count(note) == 1
+
+
+class PrivateTrainer(ToyTrainer):
+    """Makes one private update; then the budget of the samples is spent."""
+
+    def __init__(self) -> None:
+        self.asked: list[TrainRequest] = []
+
+    async def train(self, request: TrainRequest) -> Trained:
+        self.asked.append(request)
+        if len(self.asked) > 1:
+            raise SamplesRefused("/mine.npz: the budget does not allow another update")
+        told = tuple(cast(list[int | bytes], PRIVACY.to_list()))
+        return replace(await super().train(request), privacy=told, budget="epsilon 4 of 8 is spent")
+
+
+async def test_private_updates_tell_their_accounting_until_the_budget_is_spent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job, blocks = _prepare(tmp_path, "private")
+    trainer, own = PrivateTrainer(), ((job.hex()[:6], "/mine.npz"),)
+    terms = (8000, 10**10, 32, 1)
+    async with open_live(
+        tmp_path, "private", mine=True, blocks=blocks, trainer=trainer, own_samples=own, privacy=terms
+    ) as node:
+
+        async def is_over() -> bool:
+            return node.parts.maker.stats.paid > 0 and len(trainer.asked) > 2
+
+        await _until(node, is_over)
+        assert {(r.samples_path, r.privacy) for r in trainer.asked} == {("/mine.npz", terms)}
+        assert {r.privacy_path for r in trainer.asked} == {str(node.settings.data_dir / "privacy")}
+        shown = (await node.get(f"/v1/jobs/{job.hex()}/updates"))["updates"]
+        assert [row["privacy"]["data_id"] for row in shown if row["privacy"]] == [PRIVACY.data_id.hex()]
+        updates = (await node.get("/v1/status"))["updates"]
+        assert updates["budget"] == "epsilon 4 of 8 is spent"
+        note = "no private update: /mine.npz: the budget does not allow another update"
+        assert updates["note"] == f"job {job.hex()[:8]}: {note}"
+        assert caplog.messages.count(updates["note"]) == 1
+        assert updates["committed"] == 1
+
+
+class BalanceTrainer(ToyTrainer):
+    """Notes what the node can spend whenever it is asked for an update."""
+
+    def __init__(self) -> None:
+        self.get_balance: Callable[[], int] = lambda: 0
+        self.balances: list[int] = []
+
+    async def train(self, request: TrainRequest) -> Trained:
+        self.balances.append(self.get_balance())
+        return await super().train(request)
+
+
+@pytest.mark.parametrize("terms", [(), (8000, 10**10, 32, 1)])
+async def test_no_private_update_is_trained_that_could_not_be_committed_to(
+    tmp_path: Path, terms: tuple[int, ...]
+) -> None:
+    job, blocks = _prepare(tmp_path, "poor", poor=True)
+    trainer, own = BalanceTrainer(), ((job.hex()[:6], "/mine.npz"),)
+    async with open_live(
+        tmp_path, "poor", mine=True, blocks=blocks, trainer=trainer, own_samples=own, privacy=terms
+    ) as node:
+        address = node.parts.wallet.own.keypair.address
+        state = node.builder.chain.state
+        trainer.get_balance = lambda: Overlay(state).get_account(address).balance
+
+        async def has_asked() -> bool:
+            return bool(trainer.balances)
+
+        await _until(node, has_asked)
+        assert (trainer.balances[0] > 0) is bool(terms)  # public updates cost nothing but time
 
 
 def test_samples_are_those_that_name_the_job_by_most_digits() -> None:

@@ -7,6 +7,7 @@ from ledger.commitments import make_commitment
 from ledger.genesis import local_accounts, local_genesis
 from ledger.hashing import cid_of, tagged_hash
 from ledger.jobspec import JobSpec, encode_spec
+from ledger.privacy import PrivacyRecord
 from ledger.transactions import (
     Body,
     CancelJob,
@@ -74,12 +75,22 @@ SHARE = Header(
     before=2**60,
     after=2**59,
 )
+PRIVACY = PrivacyRecord(
+    data_id=tagged_hash("gc/test", b"samples"),
+    epsilon=8000,
+    delta=10**10,
+    clip=3 << 20,
+    noise=113_930_901,
+    steps=1,
+    spent=3 * 95_371_000_000,
+)
 BODIES: tuple[Body, ...] = (
     Transfer(to=BOB.address, amount=123_456_789, memo=b"thanks"),
     SUBMISSION,
     CancelJob(job_id=JOB_ID),
     CommitUpdate(job_id=JOB_ID, round=7, commitment=COMMITMENT, size=2**15, shares=(SHARE.encode(),) * 2),
     RevealUpdate(job_id=JOB_ID, round=7, payload=PAYLOAD, size=2**15, salt=SALT),
+    RevealUpdate(job_id=JOB_ID, round=8, payload=PAYLOAD, size=2**15, salt=SALT, privacy=PRIVACY),
 )
 TRANSACTIONS: tuple[Transaction, ...] = tuple(
     sign_transaction(ALICE, CHAIN_ID, nonce, 1000 + nonce, body) for nonce, body in enumerate(BODIES)

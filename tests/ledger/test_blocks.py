@@ -63,7 +63,7 @@ def test_header_fields_lie_where_the_specification_says() -> None:
     assert data[82:114] == WORK.target.to_bytes(32, "big")
     assert data[114:146] == WORK.job_id
     assert data[146:178] == WORK.tx_root
-    assert data[178:182] == (5).to_bytes(4, "big")
+    assert data[178:182] == (6).to_bytes(4, "big")
     assert data[182:214] == WORK.state_root
     assert data[214:222] == b"\xff" * 8
     assert data[222:] == HEADER.digest + HEADER.before.to_bytes(16, "big") + HEADER.after.to_bytes(16, "big")
@@ -144,7 +144,7 @@ def test_body_of_another_header_is_damaged() -> None:
     stripped = dataclasses.replace(BLOCK, transactions=(bad_signature, *TRANSACTIONS[1:]))
     unsigned = dataclasses.replace(BLOCK, signature=bytes(64))
     for block, message in (
-        (fewer, "transaction count: expected 5, got 4"),
+        (fewer, "transaction count: expected 6, got 5"),
         (reordered, "transaction root"),
         (stripped, "its signature is not valid"),
         (unsigned, "the miner's signature is not valid"),

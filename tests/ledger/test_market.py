@@ -31,6 +31,7 @@ from tests.ledger.market_builder import (
     mine_to_window,
     open_market,
 )
+from tests.ledger.samples import PRIVACY
 from tests.ledger.toy_work import STUCK, VECTOR, WORK
 
 E = REGTEST.round_length
@@ -91,6 +92,23 @@ def test_update_is_committed_revealed_judged_and_paid(builder: ChainBuilder) -> 
     assert builder.view.get_commitments(job, update.round) == ()
     assert (ALICE.address, bond + result.amount) in builder.view.get_income(builder.height + REGTEST.maturity)
     assert builder.job(job).escrow + builder.job(job).lock < escrow
+
+
+def test_privacy_goes_from_the_reveal_into_the_state_and_the_settlement(builder: ChainBuilder) -> None:
+    job = open_market(builder)
+    private, public = make_update(builder, job, ALICE), make_update(builder, job, BOB)
+    for update in (private, public):
+        _commit(builder, update)
+    mine_to_window(builder, private)
+    builder.mine(
+        builder.sign(ALICE, private.reveal(privacy=PRIVACY), fee=0), builder.sign(BOB, public.reveal(), fee=0)
+    )
+    told = {c.commitment: c.privacy for c in builder.view.get_commitments(job, private.round)}
+    assert told == {private.commitment: PRIVACY, public.commitment: None}
+    mine_to_settlement(builder, private)
+    results = {r.update.commitment: r for r in _last_settlement(builder, job).settlement.updates}
+    assert {name: result.update.privacy for name, result in results.items()} == told
+    assert results[private.commitment].outcome is Outcome.PAID  # as any other
 
 
 def test_payments_of_a_round_share_the_budget(builder: ChainBuilder) -> None:

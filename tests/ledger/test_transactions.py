@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ledger.codec import encode
 from ledger.errors import DecodeError
 from ledger.hashing import cid_of
+from ledger.privacy import PrivacyRecord, read_privacy
 from ledger.transactions import (
     CancelJob,
     SubmitJob,
@@ -19,7 +20,7 @@ from ledger.transactions import (
     sign_transaction,
     verify_signature,
 )
-from tests.ledger.samples import ALICE, BLOCK, CHAIN_ID, PARAMS, TRANSACTIONS
+from tests.ledger.samples import ALICE, BLOCK, CHAIN_ID, PARAMS, PRIVACY, TRANSACTIONS
 
 AMOUNTS = st.integers(1, 2**63 - 1)
 LOSSES = st.integers(0, 2**128 - 1)
@@ -54,7 +55,11 @@ def _variants(tx: Transaction) -> list[Transaction]:
     return outer + [dataclasses.replace(tx, body=changed) for changed in bodies]
 
 
-def _other(value: int | bytes | tuple[bytes, ...]) -> Any:
+def _other(value: Any) -> Any:
+    if value is None:
+        return PRIVACY
+    if isinstance(value, PrivacyRecord):
+        return dataclasses.replace(value, spent=value.spent + 1)
     if isinstance(value, tuple):
         return (*value[:-1], _other(value[-1]))
     return value ^ 1 if isinstance(value, int) else value[:-1] + bytes([value[-1] ^ 1])
@@ -95,7 +100,7 @@ def _fields(**changed: Any) -> bytes:
         ({"kind": 0}, "transaction kind"),
         ({"kind": 6}, r"transaction kind: expected 1 \(transfer\), .*, got 6"),
         ({"kind": 4}, "commit_update: expected 5 items, got 3"),
-        ({"kind": 5}, "reveal_update: expected 5 items, got 3"),
+        ({"kind": 5}, "reveal_update: expected 5 or 6 items, got 3"),
         ({"kind": 4, "body": [bytes(32), 0, bytes(32), 1, []]}, "shares: expected 1 to 16, got none"),
         ({"kind": 4, "body": [bytes(32), 0, bytes(32), 1, [bytes(286)] * 17]}, "shares: expected at most 16"),
         (
@@ -134,6 +139,67 @@ def test_field_out_of_range_is_refused(changed: dict[str, Any], message: str) ->
     decode_transaction(_fields(), PARAMS)
     with pytest.raises(DecodeError, match=message):
         decode_transaction(_fields(**changed), PARAMS)
+
+
+REVEAL: list[Any] = [bytes(32), 0, cid_of(b""), 1, bytes(32)]
+TOLD: list[Any] = PRIVACY.to_list()
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ([], "privacy: expected 7 items, got 0"),
+        (b"", "privacy: expected an array, got bytes"),
+        (TOLD[:6], "privacy: expected 7 items, got 6"),
+        ([*TOLD, 0], "privacy: expected 7 items, got 8"),
+        ([*TOLD[:6], bytes(8)], "spent: expected an integer, got bytes"),
+        ([*TOLD[1:], TOLD[0]], "data id: expected bytes, got int"),
+        ([bytes(31), *TOLD[1:]], "data id: expected 32 bytes, got 31"),
+        ([bytes(2**13), *TOLD[1:]], "data id: expected 32 bytes, got 8192"),
+        ([TOLD[0], 0, *TOLD[2:]], r"epsilon: expected 1\.\.64000, got 0"),
+        ([TOLD[0], 64001, *TOLD[2:]], r"epsilon: expected 1\.\.64000, got 64001"),
+        ([*TOLD[:2], 10**15, *TOLD[3:]], r"delta: expected 1\.\."),
+        ([*TOLD[:3], 2**62 + 1, *TOLD[4:]], "clip: expected"),
+        ([*TOLD[:4], 0, *TOLD[5:]], "noise: expected"),
+        ([*TOLD[:4], 2**42 + 1, *TOLD[5:]], "noise: expected"),
+        ([*TOLD[:5], 0, *TOLD[6:]], "noised sums: expected"),
+        ([*TOLD[:5], 65, *TOLD[6:]], "noised sums: expected"),
+        ([*TOLD[:6], 2**62 + 1], "spent: expected"),
+        ([*TOLD[:6], PRIVACY.cost - 1], "spent: expected at least this update's"),
+        ([*TOLD[:4], TOLD[5], TOLD[4], TOLD[6]], "noised sums: expected"),
+    ],
+)
+def test_privacy_of_another_form_is_refused(told: Any, message: str) -> None:
+    with pytest.raises(DecodeError, match=message):
+        decode_transaction(_fields(kind=5, body=[*REVEAL, told]), PARAMS)
+
+
+def test_privacy_has_one_encoding_and_may_be_left_out() -> None:
+    plain = decode_transaction(_fields(kind=5, body=REVEAL), PARAMS)
+    told = decode_transaction(_fields(kind=5, body=[*REVEAL, TOLD]), PARAMS)
+    assert (plain.body.privacy, told.body.privacy) == (None, PRIVACY)  # type: ignore[union-attr]  # reveals
+    data = _fields(kind=5, body=[*REVEAL, TOLD])
+    steps = data.index(bytes([0xCE]) + PRIVACY.noise.to_bytes(4, "big")) + 5
+    longer = data[:steps] + b"\xcc\x01" + data[steps + 1 :]  # 1 in two bytes
+    with pytest.raises(DecodeError, match="not canonical"):
+        decode_transaction(longer, PARAMS)
+    assert len(data) - len(_fields(kind=5, body=REVEAL)) <= 100
+
+
+@given(
+    st.builds(
+        PrivacyRecord,
+        HASHES,
+        st.integers(1, 64000),
+        st.integers(1, 10**15 - 1),
+        st.integers(1, 2**62),
+        st.integers(2**20, 2**42),
+        st.integers(1, 64),
+        st.integers(2**57, 2**62),
+    )
+)
+def test_privacy_round_trips(record: PrivacyRecord) -> None:
+    assert read_privacy(record.to_list()) == record
 
 
 def test_transaction_over_the_limit_is_refused() -> None:

@@ -195,9 +195,10 @@ async def open_live(
     genesis: Genesis = GENESIS,
     trainer: UpdateTrainer | None = None,
     own_samples: tuple[tuple[str, str], ...] = (),
+    privacy: tuple[int, ...] = (),
 ) -> AsyncIterator[LiveNode]:
     """Run a node for the length of the block."""
-    settings = replace(make_settings(folder, name, mine), own_samples=own_samples)
+    settings = replace(make_settings(folder, name, mine), own_samples=own_samples, privacy=privacy)
     builder = Builder(settings.data_dir, genesis, str(settings.data_dir / DATABASE))
     for block in blocks:
         builder.add(block)

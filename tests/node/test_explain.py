@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.ledger.market_builder import (
     mine_to_window,
     open_market,
 )
+from tests.ledger.samples import PRIVACY
 from tests.ledger.toy_work import VECTOR
 
 
@@ -59,6 +61,24 @@ def test_update_is_told_at_every_stage(builder: ChainBuilder) -> None:
     assert int(story.facts["amount"]) > 0
     assert (story.facts["position"], story.facts["judged"]) == (1, 1)
     assert "It earned" in " ".join(story.sentences)
+
+
+@pytest.mark.parametrize(("spent", "holds"), [(PRIVACY.spent, True), (1 << 50, False)])
+def test_privacy_of_an_update_is_told_with_what_it_comes_to(
+    builder: ChainBuilder, spent: int, holds: bool
+) -> None:
+    job = open_market(builder)
+    update = make_update(builder, job, ALICE)
+    _commit(builder, update)
+    mine_to_window(builder, update)
+    record = replace(PRIVACY, spent=spent)
+    builder.mine(builder.sign(ALICE, update.reveal(privacy=record), fee=0))
+    story = explain(builder.chain, update.commitment.hex())
+    told = " ".join(story.sentences)
+    assert f"private samples ({PRIVACY.data_id.hex()[:12]}) by 1 sum of gradients" in told
+    assert "of 8 is spent on these samples, at delta 1e-05" in told
+    assert ("more than the total" in told) is not holds
+    assert (story.facts["privacy"]["spent_epsilon"] < 8) is holds
 
 
 def test_commit_and_reveal_transactions_tell_their_update(builder: ChainBuilder) -> None:

@@ -278,6 +278,8 @@ def _show(value: object) -> object:
         return value.hex()
     if isinstance(value, tuple):
         return [_show(item) for item in value]
+    if dataclasses.is_dataclass(value):
+        return _fields(value)
     if isinstance(value, int) and value >= EXACT_IN_JSON:
         return str(value)
     return value

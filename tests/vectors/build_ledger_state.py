@@ -36,7 +36,18 @@ from ledger.smt import SparseMerkleTree, hash_leaf, hash_value
 from ledger.state import Overlay, State, leaf_key
 from ledger.transition import genesis_state, subsidy_at
 from ledger.work import Settled
-from tests.ledger.samples import ALICE, BOB, COMMITMENT, JOB_ID, MARKET_SPEC, PAYLOAD, SALT, SEED, SPEC
+from tests.ledger.samples import (
+    ALICE,
+    BOB,
+    COMMITMENT,
+    JOB_ID,
+    MARKET_SPEC,
+    PAYLOAD,
+    PRIVACY,
+    SALT,
+    SEED,
+    SPEC,
+)
 
 FRESH = JobRecord(
     owner=ALICE.address,
@@ -84,6 +95,7 @@ OLDER = dataclasses.replace(
 COMMITMENTS = (
     Commitment(COMMITMENT, ALICE.address, 2, 10**8, 10**6, 2**15, PAYLOAD),
     Commitment(tagged_hash("gc/test", b"hidden"), BOB.address, 1, 5 * 10**7, 10**6, 2**14),
+    Commitment(tagged_hash("gc/test", b"private"), BOB.address, 1, 0, 10**6, 2**14, PAYLOAD, PRIVACY),
 )
 ENTRIES: dict[str, tuple[bytes, bytes]] = {
     "account": (account_key(ALICE.address), Account(12_345_678_901, 7).encode()),

@@ -63,7 +63,7 @@ def spend(directory: Path, name: str, epsilon: float, delta: float, totals: tupl
     Raises PrivacyRefused where a total would be exceeded or the file is none; OSError where it cannot be written.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _hold(directory):
+    with hold_directory(directory):
         path = directory / f"{name}.json"
         old = read_budget(path) if path.exists() else Budget(*totals)
         kept = min(old.total_epsilon, totals[0]), min(old.total_delta, totals[1])
@@ -139,7 +139,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _hold(directory: Path) -> Iterator[None]:
+def hold_directory(directory: Path) -> Iterator[None]:
     """One process at a time reads and writes; the system frees the lock however that ends.
 
     Raises PrivacyRefused where another one, stopped perhaps, holds it for LOCK_S.

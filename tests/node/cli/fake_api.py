@@ -49,6 +49,7 @@ STATUS: Json = {
         "earned": "120000000",
         "doing": "waiting for the next round",
         "note": "job abab: own samples not used",
+        "budget": "epsilon 1.2 of 8 (delta 1e-05) is spent in 1 update",
         "trainers": {"count": 2, "device": "auto", "state": "running", "restarts": 1},
     },
     "worker": {"alive": True, "restarts": 0, "path": "fused"},

@@ -55,6 +55,12 @@ def test_config_as_json_with_and_without_origin(cli: Cli) -> None:
         ('own_samples = "abcd=x"', ("JOB=FILE",)),
         ('own_samples = {abc = "x"}', ("4 or more hex digits", "'abc=x'")),
         ("own_samples = {abcd = 1}", ("JOB=FILE", "'abcd=1'")),
+        ("privacy = {epsilon = 8, delta = 1e-5}", ("within [own_samples]",)),
+        (
+            "own_samples = {abcd = 'x', privacy = {epsilon = 0, delta = 1e-5}}",
+            ("epsilon 0.001 to 64", "'epsilon': 0"),
+        ),
+        ("own_samples = {abcd = 'x', privacy = 8}", ("epsilon 0.001 to 64", "8")),
         ("mine = = 1", ("cannot be read",)),
     ],
 )
@@ -83,6 +89,30 @@ def test_own_samples_of_the_file_lie_beside_it_and_those_of_the_shell_where_it_i
     assert load_settings(tmp_path / "n", flags).own_samples == (("abcd", str(tmp_path / "c.npz")),)
     with pytest.raises(DataDirError, match="own_samples from --samples: expected JOB=FILE"):
         load_settings(tmp_path / "n", {"own_samples": ["c.npz"]})
+
+
+def test_privacy_stands_with_the_samples_and_holds_for_those_of_the_shell_too(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("init", "--data-dir", "n")
+    assert load_settings(tmp_path / "n", {}).privacy == ()
+    with (tmp_path / "n/config.toml").open("a") as file:
+        file.write('[own_samples]\nabcd = "one.npz"\nprivacy = { epsilon = 8, delta = 1e-5 }\n')
+    settings = load_settings(tmp_path / "n", {"own_samples": ["12ef=c.npz"]})
+    assert settings.own_samples == (("12ef", str(tmp_path / "c.npz")),)
+    assert settings.privacy == (8000, 10**10, 32, 1)
+    shown = json.loads(cli("config", "show", "--data-dir", "n", "--json").out)
+    assert shown["privacy"] == {"epsilon": 8, "delta": 1e-5, "updates": 32, "steps": 1}
+    assert list(shown["own_samples"]) == ["abcd"]
+    monkeypatch.setenv("GRADIENTCOIN_PRIVACY", "epsilon=4,delta=1e-6")
+    assert load_settings(tmp_path / "n", {}).privacy == (4000, 10**9, 32, 1)
+    assert load_settings(tmp_path / "n", {"privacy": "epsilon=2,delta=1e-6,updates=9"}).privacy[0] == 2000
+
+
+def test_privacy_without_samples_is_refused(cli: Cli, tmp_path: Path) -> None:
+    cli("init", "--data-dir", "n")
+    with pytest.raises(DataDirError, match="privacy: expected own samples that it is about, got none"):
+        load_settings(tmp_path / "n", {"privacy": "epsilon=8,delta=1e-5"})
 
 
 def test_trainers_come_from_flag_variable_or_file(

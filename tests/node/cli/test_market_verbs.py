@@ -24,6 +24,7 @@ UPDATE: dict[str, Any] = {
     "bond": "20833333",
     "payload_bytes": 4751,
     "payload_cid": None,
+    "privacy": None,
     "state": "committed",
     "height": None,
     "settles_at": 130,

@@ -93,6 +93,7 @@ def test_status_in_words(cli: Cli, api: FakeApi) -> None:
         "31 blocks won",
         "2, running, device auto, 1 restart",
         "own samples not used",
+        "privacy   epsilon 1.2 of 8",
         ADDRESS,
     ):
         assert words in out

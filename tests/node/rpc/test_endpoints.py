@@ -26,6 +26,7 @@ from tests.ledger.market_builder import (
     mine_to_window,
     open_market,
 )
+from tests.ledger.samples import PRIVACY
 from tests.node.rpc.api_node import SEED, ApiNode, open_api
 
 
@@ -39,7 +40,7 @@ JOB_FIELDS = words(
     " pending_tickets updates paid pending_updates weights_cid work lifetime_ends samples market_only parent evaluation"
 )
 UPDATE_FIELDS = words(
-    "round commitment miner shares bond payload_bytes payload_cid state height settles_at credit amount"
+    "round commitment miner shares bond payload_bytes payload_cid privacy state height settles_at credit amount"
 )
 BLOCK_FIELDS = words(
     "height hash time_ms miner job title runs_estimate transactions target loss_before loss_after"
@@ -427,10 +428,14 @@ async def test_updates_and_their_stories_are_shown(tmp_path: Path) -> None:
         assert all(set(row) == UPDATE_FIELDS for row in shown)
         assert (await get(node, f"/v1/jobs/{job.hex()}"))["pending_updates"] == 2
         mine_to_window(builder, update)
-        builder.mine(builder.sign(ALICE, update.reveal(), fee=0))
+        builder.mine(builder.sign(ALICE, update.reveal(privacy=PRIVACY), fee=0))
         mine_to_settlement(builder, update)
         paid, lost = (await get(node, f"/v1/jobs/{job.hex()}/updates?limit=2"))["updates"]
         assert (paid["state"], lost["state"]) == ("paid", "unrevealed")
+        assert lost["privacy"] is None
+        assert (paid["privacy"]["data_id"], paid["privacy"]["epsilon"]) == (PRIVACY.data_id.hex(), 8.0)
+        assert paid["privacy"]["cost"] < paid["privacy"]["spent"]
+        assert 0 < paid["privacy"]["spent_epsilon"] < 8
         assert (paid["commitment"], paid["height"]) == (update.commitment.hex(), builder.height)
         summary = await get(node, f"/v1/jobs/{job.hex()}")
         assert (summary["updates"], summary["paid"]) == (1, paid["amount"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ledger.privacy import PrivacyRecord
 from node.services.kept_updates import FOLDER, MAX_KEPT, KeptUpdate, KeptUpdates
 
 
@@ -25,6 +28,22 @@ def test_kept_update_is_there_after_a_restart_and_gone_when_dropped(tmp_path: Pa
     again.drop(make(1))
     again.drop(make(1))
     assert [u.round for u in KeptUpdates(tmp_path).get_all()] == [2]
+
+
+def test_privacy_is_kept_until_the_reveal_and_old_files_have_none(tmp_path: Path) -> None:
+    told = PrivacyRecord(bytes(32), 8000, 10**10, 5, 1 << 30, 1, 1 << 40)
+    private = replace(make(1), privacy=told)
+    KeptUpdates(tmp_path).add(private)
+    (again,) = KeptUpdates(tmp_path).get_all()
+    assert again == private
+    assert again.make_reveal().privacy == told
+    (path,) = (tmp_path / FOLDER).iterdir()
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps(fields | {"privacy": "c0"}))
+    assert KeptUpdates(tmp_path).get_all() == []
+    del fields["privacy"]
+    path.write_text(json.dumps(fields))
+    assert KeptUpdates(tmp_path).get_all() == [make(1)]
 
 
 def test_only_its_owner_reads_an_update(tmp_path: Path) -> None:

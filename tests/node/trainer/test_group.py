@@ -19,8 +19,10 @@ from node.trainer.ranks import MEETING, find_loopback, make_environments, read_p
 from node.trainer.requests import Trained
 from node.work import task_of
 from tests.node.trainer.real import RealTrainer
+from tests.node.trainer.test_private import TERMS, make_request
 from tests.node.worker.test_process import until
 from training.payload import decode_payload
+from training.private.cost import count_cost, find_noise
 
 ENDLESS = 10**9
 BUSY_TICKS = 20  # of a processor, in hundredths of a second
@@ -64,6 +66,13 @@ def read_ticks(pid: int) -> int:
     """Processor time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+async def test_private_update_of_two_is_accounted_once(trainers: RealTrainer, tmp_path: Path) -> None:
+    trained = await trainers.client.train(make_request(trainers, tmp_path))
+    assert trained.privacy[6] == count_cost(find_noise(TERMS))
+    assert trained.loss_after < trained.loss_before
+    assert (await trainers.client.train(trainers.make_request())).privacy == ()  # the group goes on
 
 
 async def test_update_of_two_lowers_the_exact_loss(trainers: RealTrainer) -> None:
