@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from training.errors import ProblemRefused, TrainingError
 from training.exact.late import torch
+from training.memory import read_peak
 from training.solvers.cycle.decompose import run_cycle
 from training.solvers.cycle.factors import Factors
 from training.solvers.cycle.residual import ACCURACY, measure_residual, sample_residual
@@ -101,6 +102,7 @@ def approximate(path: Path, rank: int, seed: int) -> tuple[Report, Factors]:
     if tensor.squared_norm:
         sampled = sample_residual(tensor, factors, np.random.default_rng([seed, 1]))
     clock.stop("residual")
+    peak = read_peak()
     report = Report(
         sizes=tensor.sizes,
         cells=int(np.prod(tensor.sizes)) if known is None else len(known),
@@ -109,7 +111,7 @@ def approximate(path: Path, rank: int, seed: int) -> tuple[Report, Factors]:
         error=residual.relative if residual.is_reliable else None,
         sampled_error=sampled,
         seconds=clock.seconds,
-        peak_mb=read_peak_mb(),
+        peak_mb=None if peak is None else peak / 1e6,
     )
     return report, factors
 
@@ -160,16 +162,6 @@ def read_shape(shape: NDArray[np.generic] | None) -> list[int] | None:
     if shape.dtype.kind not in "iu" or shape.shape != (3,):
         raise ProblemRefused("shape", f"three whole numbers expected, {shape.dtype} {list(shape.shape)} came")
     return [int(size) for size in shape]
-
-
-def read_peak_mb() -> float | None:
-    """The most memory this process ever held, in 10^6 bytes; None where the system does not say."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    kib = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
-    return None if kib is None else int(kib) * 1024 / 1e6
 
 
 def print_report(report: Report) -> None:
