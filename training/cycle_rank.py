@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.arrays import Arrays, read_arrays
+from training.clock import Clock
 from training.errors import ProblemRefused, TrainingError
 from training.exact.late import torch
 from training.memory import read_peak
@@ -26,8 +26,6 @@ from training.solvers.cycle.decompose import run_cycle
 from training.solvers.cycle.factors import Factors
 from training.solvers.cycle.residual import ACCURACY, measure_residual, sample_residual
 from training.solvers.cycle.tensors import CycleTensor, check_rank, open_cells, open_dense
-
-Arrays = dict[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,33 +112,6 @@ def approximate(path: Path, rank: int, seed: int) -> tuple[Report, Factors]:
         peak_mb=None if peak is None else peak / 1e6,
     )
     return report, factors
-
-
-class Clock:
-    """Seconds from one stop to the next, by name; those of the same name together."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last_s = time.monotonic()
-
-    def stop(self, name: str) -> None:
-        now_s = time.monotonic()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now_s - self._last_s
-        self._last_s = now_s
-
-
-def read_arrays(path: Path) -> Arrays:
-    """All arrays of an .npz file. Raises ProblemRefused."""
-    try:
-        found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.lib.npyio.NpzFile):
-            raise ProblemRefused("file", ".npz with named arrays expected, a single array came")
-        with found:
-            return {name: found[name] for name in found.files}
-    except OSError as error:
-        raise ProblemRefused("file", f"cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ProblemRefused("file", f".npz without pickled arrays expected: {error}") from None
 
 
 def open_tensor(arrays: Arrays) -> CycleTensor:

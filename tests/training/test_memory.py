@@ -1,4 +1,4 @@
-"""The peak of memory of a piece of code: what it held at one time, also when it gave it back; None where none can tell."""
+"""The peak of memory of a piece of code: what it held at one time, given back or not; None where none can tell."""
 
 from pathlib import Path
 
