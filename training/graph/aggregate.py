@@ -25,7 +25,7 @@ from training.graph.probe import Probe, cut
 
 Reduction = Literal["sum", "mean", "max"]
 NUMBERS = (torch.float32, torch.float64)
-SMALL = 1 << 20  # edges times columns, below which starting a thread costs more than it brings
+SMALL = 1 << 20  # edges times columns, below which threads and slices cost more than they bring
 COLUMNS = 16  # whose slopes go back to winners at a time
 
 
@@ -68,12 +68,18 @@ def check_features(graph: Graph, features: Tensor) -> None:
 
 
 def settle_slices(graph: Graph, features: Tensor, reduction: Reduction = "sum") -> int:
-    """Find out now how many slices are fastest for features like these; return it."""
+    """Find out now how many slices are fastest for features like these; return it. Small graphs have one."""
+    if is_small(graph, features):
+        return 1
     probe = find_probe(graph, features, reduction == "mean", reduction == "max")
     with torch.no_grad():
         while not probe.is_over:
             aggregate(graph, features, reduction)
     return probe.chosen
+
+
+def is_small(graph: Graph, features: Tensor) -> bool:
+    return graph.edges * features.shape[1] < SMALL
 
 
 def find_probe(graph: Graph, features: Tensor, is_mean: bool, is_max: bool) -> Probe:
@@ -137,15 +143,15 @@ def run_sliced(
     run: Callable[[Any, int, int], None], graph: Graph, features: Tensor, probe: Probe, slices: int | None
 ) -> None:
     """Run a kernel over all nodes, in parts for torch's threads; each part goes through all slices."""
-    is_small = graph.edges * features.shape[1] < SMALL
-    threads = 1 if is_small else torch.get_num_threads()
-    given = 1 if slices is None and is_small else slices
+    small = is_small(graph, features)
+    threads = 1 if small else torch.get_num_threads()
+    given = 1 if slices is None and small else slices
     with nullcontext(given) if given is not None else probe.run() as parts:
         cuts = np.array(cut(features.shape[1], parts))
-        rows = graph.split_rows(threads)
         if threads == 1:
             run(cuts, 0, graph.nodes)
             return
+        rows = graph.split_rows(threads)
         with ThreadPoolExecutor(threads) as pool:
             for done in [pool.submit(run, cuts, *pair) for pair in pairwise(rows)]:
                 done.result()

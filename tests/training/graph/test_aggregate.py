@@ -211,3 +211,10 @@ def test_slices_are_settled_for_a_graph_once(monkeypatch: pytest.MonkeyPatch) ->
     assert chosen in (1, 2, 4)
     assert find_probe(graph, features, True, False).is_over
     assert settle_slices(graph, features, "mean") == chosen
+
+
+def test_small_graphs_have_one_slice_without_a_probe() -> None:
+    graph = draw_graph()
+    features = draw_features(graph, 64)
+    assert settle_slices(graph, features) == 1
+    assert not find_probe(graph, features, False, False).is_over
