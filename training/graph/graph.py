@@ -64,7 +64,13 @@ class Graph:
     @cached_property
     def normalised(self) -> Graph:
         """Every node its own neighbour, too, and edge j -> i weighs 1 / sqrt(d_i d_j), d being degrees with that edge:
-        the adjacency of graph convolutions. Whoever gives both directions of every edge has a symmetric one."""
+        the adjacency of graph convolutions. Whoever gives both directions of every edge has a symmetric one.
+
+        Raises ProblemRefused where edges have weights: those would be lost."""
+        if self.weights is not None:
+            raise ProblemRefused(
+                "weights", "edges without weights expected for a graph convolution, weights came"
+            )
         looped = self._add_loops()
         degrees = np.diff(looped.starts).astype(np.float64)
         weights = 1 / np.sqrt(degrees[looped.sources] * degrees[looped._list_ends()])

@@ -32,6 +32,11 @@ def test_normalised_graph_is_the_symmetric_matrix_of_convolutions() -> None:
     assert torch.allclose(make_dense(graph.normalised), scale[:, None] * adjacency * scale)
 
 
+def test_graph_with_weights_is_not_normalised() -> None:
+    with pytest.raises(ProblemRefused, match="weights: edges without weights expected"):
+        _ = draw_graph(weighted=True).normalised
+
+
 def test_parts_of_rows_have_about_as_many_edges() -> None:
     graph = draw_graph(400, 4000)
     cuts = graph.split_rows(4)
