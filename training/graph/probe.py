@@ -1,4 +1,7 @@
-"""How many slices to cut features into: found out at work, as the result is the same bit for bit."""
+"""How many slices to cut features into: found out at work, as the result is the same bit for bit.
+
+Time is that of the processor, all threads together: what others do on the machine counts little.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from dataclasses import dataclass, field
 
 CHOICES = (1, 2, 4, 8, 16)
 RUNS = 3  # of each
-GAIN = 0.95  # of the time of one slice that others must stay below to be taken
 NARROWEST = 16  # columns of a slice: a cache line of float32
 
 
@@ -31,12 +33,10 @@ class Probe:
 
     @property
     def chosen(self) -> int:
-        """Of what is known so far. One slice, unless others were faster by more than noise."""
-        best = {slices: min(taken) for slices, taken in self.seconds.items() if taken}
-        if not best:
-            return 1
-        fastest = min(best, key=best.__getitem__)
-        return fastest if best[fastest] < GAIN * best.get(1, 0.0) else 1
+        """Of what is known so far. One slice, unless all runs of another choice were faster than all of its own."""
+        least = min(self.seconds[1], default=0.0)
+        faster = {slices: taken for slices, taken in self.seconds.items() if taken and max(taken) < least}
+        return min(faster, key=lambda slices: sum(faster[slices]) / len(faster[slices]), default=1)
 
     @contextmanager
     def run(self) -> Iterator[int]:
@@ -45,9 +45,9 @@ class Probe:
             yield self.chosen
             return
         slices = min(self.seconds, key=lambda choice: (len(self.seconds[choice]), choice))
-        begin_s = time.perf_counter()
+        begin_s = time.process_time()
         yield slices
-        self.seconds[slices].append(time.perf_counter() - begin_s)
+        self.seconds[slices].append(time.process_time() - begin_s)
 
 
 def cut(width: int, slices: int) -> list[int]:

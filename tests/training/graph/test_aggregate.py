@@ -180,9 +180,9 @@ def test_probe_takes_the_fastest_choice_and_one_where_none_is_faster() -> None:
     probe = Probe(256)
     assert probe.chosen == 1
     assert set(probe.seconds) == set(CHOICES)
-    probe.seconds.update({1: [1.0, 1.2], 2: [0.97], 4: [0.5, 0.9], 8: [0.6]})
+    probe.seconds.update({1: [1.0, 1.2], 2: [0.97, 1.1], 4: [0.5, 0.9], 8: [0.8, 0.8]})
     assert probe.chosen == 4
-    probe.seconds.update({4: [0.96], 8: [2.0]})
+    probe.seconds.update({4: [0.2, 1.0], 8: [2.0]})
     assert probe.chosen == 1
 
 
