@@ -151,7 +151,7 @@ def check_results(report: Report, case: Case, setting: Setting, works: dict[str,
     for name, work in works.items():
         error = float(((work().double() - exact).norm(dim=1) / size).max())
         wanted = {"at_most": ERROR_AIM} if name == OURS else {}
-        report.add_one(f"{case.title}: largest error of a row, {name}", error, "x", **wanted)
+        report.add_one(f"{case.title}: largest error of a row, {name}", error, "", **wanted)
 
 
 def compare_slices(report: Report, case: Case, setting: Setting) -> None:

@@ -27,6 +27,7 @@ class Graph:
     """Edges of n nodes: those to node i are starts[i] .. starts[i + 1], in the order in which they were given.
 
     sources [E]: where each comes from; weights [E]: what each counts in a sum, or None, all count 1.
+    open_graph makes it; kernels read what it holds without looking whether it is right.
     """
 
     starts: Starts  # [n + 1]
