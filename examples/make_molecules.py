@@ -1,8 +1,9 @@
-"""Write data/molecules.npz: one atom each of 6,000 molecules, its element rubbed out, and what is around it.
+"""Write data/molecules.npz: one atom each of 6,000 molecules, its element rubbed out, and what is around it; and
+data/molecule_graph.npz, the same atoms as nodes of a graph, with all that is within two bonds of them.
 
 From the Chemical Component Dictionary of the wwPDB (CC0) as biotite 1.6.0 ships it: `pip install biotite==1.6.0`, then
-`python make_molecules.py [FILE]`. Hydrogens are not drawn. Molecules differ in their formulas, and each gives one atom,
-so that no split of the atoms has a molecule on both sides.
+`python make_molecules.py [FOLDER]`. Hydrogens are not drawn. Molecules differ in their formulas, and each gives one
+atom, so that no split of the atoms has a molecule on both sides.
 """
 
 import sys
@@ -25,6 +26,7 @@ ROWS = 6  # of an atom: its neighbours' and its own
 LEAST_ATOMS, MOST_ATOMS = 6, 100  # of a molecule, without hydrogens
 MOST_BONDS = 8  # of an atom around
 LARGEST_RING = 8
+TRAIN, VALIDATION = 4000, 1000  # atoms of the graph; the rest are its test
 RINGS = 3  # of five, of six, of any size up to LARGEST_RING
 COLUMNS = 3 * KINDS + RINGS
 SEED = compute_tagged_hash("gc/example", b"molecules")
@@ -39,11 +41,13 @@ class Molecule:
 
 
 def main() -> None:
-    file = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "data" / "molecules.npz"
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "data")
     drawn = draw_atoms([molecule for molecule in read_molecules() if is_fit(molecule)])
     atoms = np.stack([make_rows(molecule, atom) for molecule, atom in drawn])
     labels = np.array([molecule.kinds[atom] for molecule, atom in drawn], np.uint8)
-    np.savez_compressed(file, atoms=atoms, labels=labels)
+    np.savez_compressed(folder / "molecules.npz", atoms=atoms, labels=labels)
+    graph = make_graph(drawn)
+    np.savez_compressed(folder / "molecule_graph.npz", **graph)  # type: ignore[arg-type]  # numpy types a keyword of its own
 
 
 # --- molecules --------------------------------------------------------------------------------------------------------
@@ -137,14 +141,15 @@ def gather(molecule: Molecule, atom: int) -> list[int]:
     """An atom's own class; how many of each it is bound to; how many bonds beyond the single one; bonds in rings."""
     own, counts, more = ([0] * KINDS for _ in range(3))
     own[molecule.kinds[atom]] = 1
-    rings = [0] * RINGS
     for other, order in molecule.bonds[atom].items():
         counts[molecule.kinds[other]] += 1
         more[molecule.kinds[other]] += order - 1
-        size = find_ring(molecule.bonds, atom, other)
-        for i, is_in in enumerate((size == 5, size == 6, size > 0)):
-            rings[i] += is_in
-    return own + counts + more + rings
+    return own + counts + more + count_rings(molecule, atom)
+
+
+def count_rings(molecule: Molecule, atom: int) -> list[int]:
+    sizes = [find_ring(molecule.bonds, atom, other) for other in molecule.bonds[atom]]
+    return [sizes.count(5), sizes.count(6), sum(size > 0 for size in sizes)]
 
 
 def find_ring(bonds: list[dict[int, int]], first: int, second: int) -> int:
@@ -156,6 +161,48 @@ def find_ring(bonds: list[dict[int, int]], first: int, second: int) -> int:
             return size
         seen.update(edge)
     return 0
+
+
+# --- as a graph -------------------------------------------------------------------------------------------------------
+
+
+def make_graph(drawn: list[tuple[Molecule, int]]) -> dict[str, NDArray[np.generic]]:
+    """Atoms within two bonds of those drawn, each molecule's a part of its own: what two layers see.
+
+    edges [2, E], each bond once; features [n, KINDS + 2 + RINGS]; labels [n], -1 for what was not drawn.
+    """
+    edges: list[tuple[int, int]] = []
+    features: list[list[int]] = []
+    labels: list[int] = []
+    asked: list[int] = []
+    for molecule, atom in drawn:
+        near = list_near(molecule, atom)
+        number = {other: len(labels) + i for i, other in enumerate(near)}
+        asked.append(number[atom])
+        labels += [molecule.kinds[atom] if other == atom else -1 for other in near]
+        features += [describe(molecule, other, other == atom) for other in near]
+        edges += [(number[a], number[b]) for a in near for b in molecule.bonds[a] if b in number and a < b]
+    return {
+        "edges": np.array(edges, np.int32).T,
+        "features": np.array(features, np.int8),
+        "labels": np.array(labels, np.int8),
+        "train": np.array(asked[:TRAIN], np.int32),
+        "validation": np.array(asked[TRAIN : TRAIN + VALIDATION], np.int32),
+        "test": np.array(asked[TRAIN + VALIDATION :], np.int32),
+    }
+
+
+def list_near(molecule: Molecule, atom: int) -> list[int]:
+    beside = list(molecule.bonds[atom])
+    return list(dict.fromkeys([atom, *beside, *(b for a in beside for b in molecule.bonds[a])]))
+
+
+def describe(molecule: Molecule, atom: int, is_asked: bool) -> list[int]:
+    """An atom's class, or HIDDEN; its bonds in the whole molecule, their orders beyond 1, and those in rings."""
+    own = [0] * KINDS
+    own[HIDDEN if is_asked else molecule.kinds[atom]] = 1
+    orders = molecule.bonds[atom].values()
+    return [*own, len(orders), sum(orders) - len(orders), *count_rings(molecule, atom)]
 
 
 if __name__ == "__main__":

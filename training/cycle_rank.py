@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,14 +17,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.arrays import Arrays, read_arrays
+from training.clock import Clock
 from training.errors import ProblemRefused, TrainingError
 from training.exact.late import torch
+from training.memory import read_peak
 from training.solvers.cycle.decompose import run_cycle
 from training.solvers.cycle.factors import Factors
 from training.solvers.cycle.residual import ACCURACY, measure_residual, sample_residual
 from training.solvers.cycle.tensors import CycleTensor, check_rank, open_cells, open_dense
-
-Arrays = dict[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +100,7 @@ def approximate(path: Path, rank: int, seed: int) -> tuple[Report, Factors]:
     if tensor.squared_norm:
         sampled = sample_residual(tensor, factors, np.random.default_rng([seed, 1]))
     clock.stop("residual")
+    peak = read_peak()
     report = Report(
         sizes=tensor.sizes,
         cells=int(np.prod(tensor.sizes)) if known is None else len(known),
@@ -109,36 +109,9 @@ def approximate(path: Path, rank: int, seed: int) -> tuple[Report, Factors]:
         error=residual.relative if residual.is_reliable else None,
         sampled_error=sampled,
         seconds=clock.seconds,
-        peak_mb=read_peak_mb(),
+        peak_mb=None if peak is None else peak / 1e6,
     )
     return report, factors
-
-
-class Clock:
-    """Seconds from one stop to the next, by name; those of the same name together."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last_s = time.monotonic()
-
-    def stop(self, name: str) -> None:
-        now_s = time.monotonic()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now_s - self._last_s
-        self._last_s = now_s
-
-
-def read_arrays(path: Path) -> Arrays:
-    """All arrays of an .npz file. Raises ProblemRefused."""
-    try:
-        found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.lib.npyio.NpzFile):
-            raise ProblemRefused("file", ".npz with named arrays expected, a single array came")
-        with found:
-            return {name: found[name] for name in found.files}
-    except OSError as error:
-        raise ProblemRefused("file", f"cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ProblemRefused("file", f".npz without pickled arrays expected: {error}") from None
 
 
 def open_tensor(arrays: Arrays) -> CycleTensor:
@@ -160,16 +133,6 @@ def read_shape(shape: NDArray[np.generic] | None) -> list[int] | None:
     if shape.dtype.kind not in "iu" or shape.shape != (3,):
         raise ProblemRefused("shape", f"three whole numbers expected, {shape.dtype} {list(shape.shape)} came")
     return [int(size) for size in shape]
-
-
-def read_peak_mb() -> float | None:
-    """The most memory this process ever held, in 10^6 bytes; None where the system does not say."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    kib = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
-    return None if kib is None else int(kib) * 1024 / 1e6
 
 
 def print_report(report: Report) -> None:

@@ -6,12 +6,9 @@ Above what the process holds after imports, the self-test and reading the job. P
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from figures import ROOT, Work
@@ -21,6 +18,7 @@ from training.engine import Engine, Task
 from training.exact.selftest import check_machine
 from training.hashing import compute_cid
 from training.jobs import load_job_file, prepare
+from training.memory import measure_peak
 from training.merge import STEPS_KNOWN, Update
 from training.payload import encode_payload
 
@@ -28,7 +26,6 @@ TICKETS, UPDATES = 4, 4
 DELTA_BITS = 12  # of drawn deltas, in master units: a settlement's memory is not a matter of their values
 KEPT, BITS = 4096, 4
 SEED = bytes(32)
-STATUS = Path("/proc/self/status")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,9 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     check_machine(options.path)
     work = make_work(options.name, options.what, options.path)
-    before = reset_peak()
-    work()
-    print(json.dumps({"mib": (read_kib("VmHWM") - before) / 1024}))
+    with measure_peak() as peak:
+        work()
+    if peak.size_bytes is None:
+        raise SystemExit(
+            "error: the peak of memory cannot be measured here: Linux with a /proc that is open expected"
+        )
+    print(json.dumps({"mib": peak.size_bytes / 2**20}))
 
 
 def make_work(name: str, what: str, path: str) -> Work:
@@ -78,22 +79,6 @@ def make_settlement(engine: Engine, task: Task, weights: bytes, blobs: dict[byte
 
 
 WORKS = {"ticket": make_ticket, "settlement": make_settlement}
-
-
-def reset_peak() -> int:
-    """Make the peak what is resident now, and return that, in KiB.
-
-    What was freed goes back to the system first: else what the self-test used would be used again, and count as none.
-    """
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    return read_kib("VmRSS")
-
-
-def read_kib(name: str) -> int:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1])
 
 
 if __name__ == "__main__":

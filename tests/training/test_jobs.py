@@ -38,6 +38,7 @@ ARRAYS = {
     "robust_digits.npz": "3d7299e25d6085b30d423edc3c64a497b462a9b7ebb46f63252a192ffd68568e",
     "kronecker_spectral.npz": "ed0b619ca9b20181d742c28543ba569187b85c699a3c52927e499f51b43086a3",
     "molecules.npz": "c3a42e0dce56969a1aba46603483d9c894b49be4ad3683e45fdbc609ca7420f4",
+    "molecule_graph.npz": "95c4c179114859afb11e81f726dbc5151e022d5221b2d0c106306876c09cd5c0",
 }
 SPECS = {  # sha256 of the canonical spec, which holds the CID of the blob
     "breast_cancer": "9a61685a46c41659d0142d7ec3245359040eac59bf793806fab51d19c767d9ae",

@@ -78,3 +78,37 @@ def test_one_row_more_than_neighbours_and_rows_next_to_it_see_it_hidden(script: 
         atoms = found["atoms"]
     seen = atoms[:, :, script["KINDS"] + script["HIDDEN"]].sum(-1)
     assert (seen == atoms.any(-1).sum(-1) - 1).all()
+
+
+# --- as a graph -------------------------------------------------------------------------------------------------------
+
+
+def test_graph_has_what_is_within_two_bonds_of_an_atom(script: Names, furan: Any) -> None:
+    graph = script["make_graph"]([(furan, 2), (furan, 0)])  # C2: O and C4 are two bonds away, A and B are not
+    assert graph["labels"].tolist() == [0, -1, -1, -1, -1, 2, *[-1] * 6]
+    assert graph["train"].tolist() == [0, 5]
+    first = [sorted(edge) for edge in graph["edges"].T.tolist() if max(edge) < 5]
+    assert len(first) == 5
+    assert len(graph["edges"].T) == 5 + 8
+
+
+def test_features_of_a_graph_do_not_change_with_the_element_that_is_asked_for(
+    script: Names, furan: Any
+) -> None:
+    for atom in range(len(furan.kinds)):
+        other = replace(furan, kinds=[5 if i == atom else k for i, k in enumerate(furan.kinds)])
+        told = [script["make_graph"]([(molecule, atom)])["features"] for molecule in (furan, other)]
+        assert (told[0] == told[1]).all()
+        assert told[0][:, script["HIDDEN"]].tolist() == [1] + [0] * (len(told[0]) - 1)
+
+
+def test_file_of_the_graph_has_the_atoms_of_the_other(script: Names) -> None:
+    with np.load(EXAMPLES / "data" / "molecules.npz") as found:
+        labels = found["labels"]
+    with np.load(EXAMPLES / "data" / "molecule_graph.npz") as graph:
+        asked = np.concatenate([graph[name] for name in ("train", "validation", "test")])
+        assert (graph["labels"][asked] == labels).all()
+        assert (graph["labels"] >= 0).sum() == len(asked)
+        assert (graph["features"][asked, script["HIDDEN"]] == 1).all()
+        assert graph["features"][:, script["HIDDEN"]].sum() == len(asked)
+        assert graph["edges"].max() < len(graph["labels"])

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.cycle_rank import Arrays, read_arrays
+from training.arrays import Arrays, read_arrays
 from training.errors import ProblemRefused, TrainingError
 from training.kronecker.factors import Factor, open_factor
 from training.kronecker.sparsify import Sparsifier, sparsify
