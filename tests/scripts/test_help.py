@@ -31,7 +31,7 @@ def test_script_says_how_it_is_used(script: Path) -> None:
     ask([sys.executable, str(script)])
 
 
-@pytest.mark.parametrize("module", ["scaling", "cycle_rank", "kronecker", "graph"])
+@pytest.mark.parametrize("module", ["scaling", "cycle_rank", "kronecker", "graph", "graph.rows"])
 def test_module_says_how_it_is_used(module: str) -> None:
     ask([sys.executable, "-m", f"training.{module}"])
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from training.arrays import Arrays, read_arrays
 from training.clock import Clock
 from training.errors import ProblemRefused, TrainingError
-from training.graph.graph import Graph, open_graph
+from training.graph.graph import Graph, open_graph, read_edges
 from training.graph.train import Kind, Plan, score, train
 from training.memory import read_peak
 
@@ -142,9 +142,7 @@ def open_problem(arrays: Arrays, both_ways: bool) -> Problem:
     if arrays["features"].dtype.kind not in "biuf":
         raise ProblemRefused("features", f"real numbers expected, {arrays['features'].dtype} came")
     features = torch.from_numpy(arrays["features"].astype(np.float32))
-    edges = read_whole(arrays, "edges")
-    if both_ways and edges.ndim == 2:
-        edges = torch.cat([edges, edges.flip(0)], 1)
+    edges = read_edges(arrays["edges"], both_ways)
     graph = open_graph(edges, len(features) if features.ndim else 0)
     splits = {name: read_split(arrays, name, graph.nodes) for name in SPLITS if name in arrays}
     return Problem(graph, features, read_whole(arrays, "labels"), splits)

@@ -68,14 +68,23 @@ class Graph:
         the adjacency of graph convolutions. Whoever gives both directions of every edge has a symmetric one.
 
         Raises ProblemRefused where edges have weights: those would be lost."""
-        if self.weights is not None:
-            raise ProblemRefused(
-                "weights", "edges without weights expected for a graph convolution, weights came"
-            )
-        looped = self._add_loops()
+        looped = self.looped
         degrees = np.diff(looped.starts).astype(np.float64)
         weights = 1 / np.sqrt(degrees[looped.sources] * degrees[looped._list_ends()])
         return Graph(looped.starts, looped.sources, weights)
+
+    @cached_property
+    def looped(self) -> Graph:
+        """Every node its own neighbour, too, by the last of its edges. A loop that was there stays beside it.
+
+        Raises ProblemRefused where edges have weights: those would be lost."""
+        if self.weights is not None:
+            raise ProblemRefused(
+                "weights", "edges without weights expected where loops are added, weights came"
+            )
+        own = np.arange(self.nodes, dtype=np.int32)
+        sources = np.insert(self.sources, self.starts[1:], own)
+        return Graph(self.starts + np.arange(self.nodes + 1), sources)
 
     def split_rows(self, parts: int) -> list[int]:
         """Where to cut the nodes [parts + 1] so that each part has about as many edges."""
@@ -84,12 +93,6 @@ class Graph:
 
     def _list_ends(self) -> Sources:
         return np.repeat(np.arange(self.nodes, dtype=np.int32), np.diff(self.starts))
-
-    def _add_loops(self) -> Graph:
-        """A node's own edge is the last of its own. A loop that was there stays beside it."""
-        own = np.arange(self.nodes, dtype=np.int32)
-        sources = np.insert(self.sources, self.starts[1:], own)
-        return Graph(self.starts + np.arange(self.nodes + 1), sources)
 
 
 def open_graph(edges: Tensor, nodes: int, weights: Tensor | None = None) -> Graph:
@@ -103,6 +106,14 @@ def open_graph(edges: Tensor, nodes: int, weights: Tensor | None = None) -> Grap
     order = np.argsort(ends, kind="stable")
     starts = count_starts(ends, nodes)
     return Graph(starts, sources[order].astype(np.int32), None if numbers is None else numbers[order])
+
+
+def read_edges(array: NDArray[np.generic], both_ways: bool) -> Tensor:
+    """Edges [2, E] int64 of a file's array; each in the other direction, too, behind them. Raises ProblemRefused."""
+    if array.dtype.kind not in "iu":
+        raise ProblemRefused("edges", f"whole numbers expected, {array.dtype} came")
+    edges = torch.from_numpy(array.astype(np.int64))
+    return torch.cat([edges, edges.flip(0)], 1) if both_ways and edges.ndim == 2 else edges
 
 
 def check_edges(edges: object, nodes: int) -> None:
