@@ -1,0 +1,181 @@
+"""Kernels of the adversary, and of the net at the points that it comes to: both look at candidates only.
+
+Shapes: weights [m, d]; a sample's candidates are ids[starts[i] : starts[i + 1]]. They are copied into a tile [d, width],
+a column each, once for all steps of the adversary: what is done with it then are sums along its rows.
+"""
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from collections import namedtuple
+
+import numpy as np
+
+from training.solvers.adversarial.compiler import kernel
+
+GROUP = 16  # candidates copied together: each row of the tile gets whole cache lines
+
+# `below` is subtracted from an active score: tau, or nothing for a jump
+Net = namedtuple("Net", "weights biases signs tau below")
+Lists = namedtuple("Lists", "starts ids")
+Plan = namedtuple("Plan", "is_euclidean radius stride steps is_logistic")
+Tile = namedtuple("Tile", "columns biases signs scores pulls toward")  # [d, w], 4 times [w], [d]
+# What an attack leaves: points [n, d], outputs, slopes and losses [n], and whose neurons are active there
+Worst = namedtuple("Worst", "points outputs slopes losses starts ids resting")
+
+
+@kernel
+def gather(net, ids, tile):
+    """Columns of the tile become the weights of these neurons; the last group is filled up with the last one."""
+    count, d = ids.size, net.weights.shape[1]
+    rows = np.empty((GROUP, d), net.weights.dtype)  # read one after the other, then turned: they wait for memory
+    for first in range(0, count, GROUP):
+        for g in range(GROUP):
+            r = ids[min(first + g, count - 1)]
+            row, copy = net.weights[r], rows[g]
+            for k in range(d):
+                copy[k] = row[k]
+            tile.biases[first + g], tile.signs[first + g] = net.biases[r], net.signs[r]
+        for k in range(d):
+            column = tile.columns[k, first : first + GROUP]
+            for g in range(GROUP):
+                column[g] = rows[g, k]
+
+
+@kernel
+def score(tile, count, x):
+    """Scores of the first `count` columns at a point: four rows at a time, so that each score is loaded less often."""
+    scores, columns, d = tile.scores[:count], tile.columns, x.size
+    scores[:] = tile.biases[:count]
+    even = d - d % 4
+    for k in range(0, even, 4):
+        c0, c1 = columns[k, :count], columns[k + 1, :count]
+        c2, c3 = columns[k + 2, :count], columns[k + 3, :count]
+        x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
+        for j in range(count):
+            scores[j] += (x0 * c0[j] + x1 * c1[j]) + (x2 * c2[j] + x3 * c3[j])
+    for k in range(even, d):
+        c0, x0 = columns[k, :count], x[k]
+        for j in range(count):
+            scores[j] += x0 * c0[j]
+
+
+@kernel
+def activate(net, tile, count):
+    """The net's output, and in `pulls` its derivative by each score."""
+    scores, pulls, signs = tile.scores[:count], tile.pulls[:count], tile.signs[:count]
+    zero, tau, below = scores.dtype.type(0), net.tau, net.below
+    total = zero
+    for j in range(count):
+        pull = signs[j] if scores[j] > tau else zero
+        pulls[j] = pull
+        total += pull * (scores[j] - below)
+    return total
+
+
+@kernel
+def pull(tile, count):
+    """The derivative of the output by the point, in `toward`."""
+    pulls, columns, toward = tile.pulls[:count], tile.columns, tile.toward
+    d = toward.size
+    even = d - d % 4
+    for k in range(0, even, 4):
+        c0, c1 = columns[k, :count], columns[k + 1, :count]
+        c2, c3 = columns[k + 2, :count], columns[k + 3, :count]
+        s0 = s1 = s2 = s3 = pulls.dtype.type(0)
+        for j in range(count):
+            s0 += pulls[j] * c0[j]
+            s1 += pulls[j] * c1[j]
+            s2 += pulls[j] * c2[j]
+            s3 += pulls[j] * c3[j]
+        toward[k], toward[k + 1], toward[k + 2], toward[k + 3] = s0, s1, s2, s3
+    for k in range(even, d):
+        c0, s0 = columns[k, :count], pulls.dtype.type(0)
+        for j in range(count):
+            s0 += pulls[j] * c0[j]
+        toward[k] = s0
+
+
+@kernel
+def differentiate(output, target, is_logistic):
+    """The derivative of a sample's loss by the output: of log(1 + exp(-y f)), or of (f - y)^2 / 2."""
+    if not is_logistic:
+        return output - target
+    margin = output * target
+    if margin > 0.0:
+        small = np.exp(-margin)
+        return -target * small / (1.0 + small)
+    return -target / (1.0 + np.exp(margin))
+
+
+@kernel
+def measure(output, target, is_logistic):
+    """A sample's loss."""
+    if not is_logistic:
+        return 0.5 * (output - target) ** 2
+    margin = output * target
+    return np.log1p(np.exp(-abs(margin))) + max(-margin, 0.0)
+
+
+@kernel
+def move_point(plan, x, point, toward, along):
+    """One step of the adversary toward `along` times the derivative; False where that is 0, and it stays."""
+    length = 0.0
+    for k in range(x.size):
+        length += toward[k] * toward[k]
+    if not (length > 0.0 and along != 0.0):
+        return False
+    if not plan.is_euclidean:
+        for k in range(x.size):
+            moved = point[k] + plan.stride * np.sign(toward[k]) * along
+            point[k] = min(max(moved, x[k] - plan.radius), x[k] + plan.radius)
+        return True
+    scale, far = plan.stride * along / np.sqrt(length), 0.0
+    for k in range(x.size):
+        point[k] += scale * toward[k]
+        far += (point[k] - x[k]) ** 2
+    far = np.sqrt(far)
+    if far > plan.radius:
+        for k in range(x.size):
+            point[k] = x[k] + (point[k] - x[k]) * (plan.radius / far)
+    return True
+
+
+@kernel
+def attack_one(net, plan, tile, count, x, target, point):
+    """Move `point` from x to where the adversary comes; returns the output there, and whether it ever moved."""
+    point[:] = x
+    has_moved = False
+    for _ in range(plan.steps):
+        if not count:
+            break
+        score(tile, count, point)
+        output = activate(net, tile, count)
+        pull(tile, count)
+        along = np.sign(differentiate(output, target, plan.is_logistic))
+        if not move_point(plan, x, point, tile.toward, along):
+            break  # and would not at the next step
+        has_moved = True
+    if not count:
+        return point.dtype.type(0), has_moved
+    score(tile, count, point)
+    return activate(net, tile, count), has_moved
+
+
+@kernel
+def attack(net, plan, tile, lists, inputs, targets, worst):
+    """All samples' worst points within their balls, what the net says there, and which neurons are active."""
+    found, resting = 0, 0
+    for i in range(inputs.shape[0]):
+        ids = lists.ids[lists.starts[i] : lists.starts[i + 1]]
+        gather(net, ids, tile)
+        point = worst.points[i]
+        output, has_moved = attack_one(net, plan, tile, ids.size, inputs[i], targets[i], point)
+        resting += not has_moved
+        worst.outputs[i] = output
+        worst.slopes[i] = differentiate(output, targets[i], plan.is_logistic)
+        worst.losses[i] = measure(output, targets[i], plan.is_logistic)
+        worst.starts[i] = found
+        for j in range(ids.size):
+            worst.ids[found] = ids[j]
+            found += tile.scores[j] > net.tau
+    worst.starts[inputs.shape[0]] = found
+    worst.resting[0] = resting
