@@ -14,7 +14,6 @@ import numpy as np
 from training.exact.late import torch
 from training.solvers.adversarial import kernels
 from training.solvers.adversarial.net import CHUNK_NEURONS, Floats, Ids, ShiftedNet
-from training.solvers.adversarial.problem import Loss
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

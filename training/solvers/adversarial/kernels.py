@@ -1,7 +1,8 @@
 """Kernels of the adversary, and of the net at the points that it comes to: both look at candidates only.
 
-Shapes: weights [m, d]; a sample's candidates are ids[starts[i] : starts[i + 1]]. They are copied into a tile [d, width],
-a column each, once for all steps of the adversary: what is done with it then are sums along its rows.
+Shapes: weights [m, d]; a sample's candidates are ids[starts[i] : starts[i + 1]]. They are copied into a tile once for
+all steps of the adversary: blocks [d, w] with a candidate in each column, small enough that a block stays in the
+nearest cache from its scores to its part of the gradient.
 """
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
@@ -11,13 +12,14 @@ import numpy as np
 
 from training.solvers.adversarial.compiler import kernel
 
-GROUP = 16  # candidates copied together: each row of the tile gets whole cache lines
+GROUP = 16  # candidates copied together: each row of a block gets whole cache lines
 
 # `below` is subtracted from an active score: tau, or nothing for a jump
 Net = namedtuple("Net", "weights biases signs tau below")
 Lists = namedtuple("Lists", "starts ids")
 Plan = namedtuple("Plan", "is_euclidean radius stride steps is_logistic")
-Tile = namedtuple("Tile", "columns biases signs scores pulls toward")  # [d, w], 4 times [w], [d]
+# blocks [b, d, w]; biases, signs, scores [b w]; pulls [w], derivatives of the output; toward [d], its by the point
+Tile = namedtuple("Tile", "blocks biases signs scores pulls toward")
 # What an attack leaves: points [n, d], outputs, slopes and losses [n], and whose neurons are active there
 Worst = namedtuple("Worst", "points outputs slopes losses starts ids resting")
 
@@ -25,8 +27,10 @@ Worst = namedtuple("Worst", "points outputs slopes losses starts ids resting")
 @kernel
 def gather(net, ids, tile):
     """Columns of the tile become the weights of these neurons; the last group is filled up with the last one."""
-    count, d = ids.size, net.weights.shape[1]
-    rows = np.empty((GROUP, d), net.weights.dtype)  # read one after the other, then turned: they wait for memory
+    count, d, width = ids.size, net.weights.shape[1], tile.pulls.size
+    rows = np.empty(
+        (GROUP, d), net.weights.dtype
+    )  # read one after the other, then turned: they wait for memory
     for first in range(0, count, GROUP):
         for g in range(GROUP):
             r = ids[min(first + g, count - 1)]
@@ -34,64 +38,79 @@ def gather(net, ids, tile):
             for k in range(d):
                 copy[k] = row[k]
             tile.biases[first + g], tile.signs[first + g] = net.biases[r], net.signs[r]
+        block, at = tile.blocks[first // width], first % width
         for k in range(d):
-            column = tile.columns[k, first : first + GROUP]
+            column = block[k, at : at + GROUP]
             for g in range(GROUP):
                 column[g] = rows[g, k]
 
 
 @kernel
-def score(tile, count, x):
-    """Scores of the first `count` columns at a point: four rows at a time, so that each score is loaded less often."""
-    scores, columns, d = tile.scores[:count], tile.columns, x.size
-    scores[:] = tile.biases[:count]
+def score(block, x, scores):
+    """Add the products of a block's columns and x: four rows at a time, so that scores are loaded less often."""
+    width, d = scores.size, x.size
     even = d - d % 4
     for k in range(0, even, 4):
-        c0, c1 = columns[k, :count], columns[k + 1, :count]
-        c2, c3 = columns[k + 2, :count], columns[k + 3, :count]
+        c0, c1, c2, c3 = block[k, :width], block[k + 1, :width], block[k + 2, :width], block[k + 3, :width]
         x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
-        for j in range(count):
+        for j in range(width):
             scores[j] += (x0 * c0[j] + x1 * c1[j]) + (x2 * c2[j] + x3 * c3[j])
     for k in range(even, d):
-        c0, x0 = columns[k, :count], x[k]
-        for j in range(count):
+        c0, x0 = block[k, :width], x[k]
+        for j in range(width):
             scores[j] += x0 * c0[j]
 
 
 @kernel
-def activate(net, tile, count):
-    """The net's output, and in `pulls` its derivative by each score."""
-    scores, pulls, signs = tile.scores[:count], tile.pulls[:count], tile.signs[:count]
+def activate(net, scores, signs, pulls):
+    """A block's part of the output, and in `pulls` the output's derivative by each score."""
     zero, tau, below = scores.dtype.type(0), net.tau, net.below
     total = zero
-    for j in range(count):
-        pull = signs[j] if scores[j] > tau else zero
-        pulls[j] = pull
-        total += pull * (scores[j] - below)
+    for j in range(scores.size):
+        value = signs[j] if scores[j] > tau else zero
+        pulls[j] = value
+        total += value * (scores[j] - below)
     return total
 
 
 @kernel
-def pull(tile, count):
-    """The derivative of the output by the point, in `toward`."""
-    pulls, columns, toward = tile.pulls[:count], tile.columns, tile.toward
-    d = toward.size
+def pull(block, pulls, toward):
+    """Add a block's part of the output's derivative by the point."""
+    width, d = pulls.size, toward.size
     even = d - d % 4
     for k in range(0, even, 4):
-        c0, c1 = columns[k, :count], columns[k + 1, :count]
-        c2, c3 = columns[k + 2, :count], columns[k + 3, :count]
+        c0, c1, c2, c3 = block[k, :width], block[k + 1, :width], block[k + 2, :width], block[k + 3, :width]
         s0 = s1 = s2 = s3 = pulls.dtype.type(0)
-        for j in range(count):
+        for j in range(width):
             s0 += pulls[j] * c0[j]
             s1 += pulls[j] * c1[j]
             s2 += pulls[j] * c2[j]
             s3 += pulls[j] * c3[j]
-        toward[k], toward[k + 1], toward[k + 2], toward[k + 3] = s0, s1, s2, s3
+        toward[k] += s0
+        toward[k + 1] += s1
+        toward[k + 2] += s2
+        toward[k + 3] += s3
     for k in range(even, d):
-        c0, s0 = columns[k, :count], pulls.dtype.type(0)
-        for j in range(count):
+        c0, s0 = block[k, :width], pulls.dtype.type(0)
+        for j in range(width):
             s0 += pulls[j] * c0[j]
-        toward[k] = s0
+        toward[k] += s0
+
+
+@kernel
+def look(net, tile, count, point, wants_toward):
+    """The output at a point by the first `count` columns, and in `toward` its derivative, if that is wanted."""
+    width, output = tile.pulls.size, point.dtype.type(0)
+    tile.toward[:] = 0
+    for first in range(0, count, width):
+        end = min(first + width, count)
+        block, scores, pulls = tile.blocks[first // width], tile.scores[first:end], tile.pulls[: end - first]
+        scores[:] = tile.biases[first:end]
+        score(block, point, scores)
+        output += activate(net, scores, tile.signs[first:end], pulls)
+        if wants_toward:
+            pull(block, pulls, tile.toward)
+    return output
 
 
 @kernel
@@ -145,19 +164,12 @@ def attack_one(net, plan, tile, count, x, target, point):
     point[:] = x
     has_moved = False
     for _ in range(plan.steps):
-        if not count:
-            break
-        score(tile, count, point)
-        output = activate(net, tile, count)
-        pull(tile, count)
+        output = look(net, tile, count, point, True)
         along = np.sign(differentiate(output, target, plan.is_logistic))
         if not move_point(plan, x, point, tile.toward, along):
             break  # and would not at the next step
         has_moved = True
-    if not count:
-        return point.dtype.type(0), has_moved
-    score(tile, count, point)
-    return activate(net, tile, count), has_moved
+    return look(net, tile, count, point, False), has_moved
 
 
 @kernel

@@ -60,7 +60,7 @@ class Step:
     search: SearchName  # by which it was done: "dense" too where lists were too long to pay
     is_fallback: bool
     rebuilds: int  # in this step
-    drift: float | None  # of scores since the list was made, as a share of the skin
+    drift: float | None  # of scores since the list was made, as a share of its skin; None where there is none
     seconds: dict[str, float] = field(default_factory=dict)  # search, attack, update, watch
 
 
@@ -73,7 +73,6 @@ class Trained:
 
 
 DEFAULT = Settings()
-MOST_TREE_INPUTS = 6
 
 
 def train(
@@ -155,23 +154,22 @@ class Trainer:
 
     def take_step(self) -> Step:
         """One step. Raises ProblemRefused where the loss has run away, before it moves anything."""
-        clock, before = Clock(), self.search.rebuilds
+        clock, rebuilds = Clock(), self.search.rebuilds
         chosen = self._draw()
-        x, y = self.samples.inputs[chosen], self.samples.targets[chosen]
+        y = self.samples.targets[chosen]
         lists = self.search.find(chosen)
         clock.stop("search")
-        seen = self._stepper.attack(x, y, lists)
+        seen = self._stepper.attack(self.samples.inputs[chosen], y, lists)
         clock.stop("attack")
+        self._number += 1
         loss = self._check_loss(float(seen.worst.losses.mean()))
         if self._rate is None:
-            self._rate = self._choose_rate(seen.active / len(x))
-        touched = self._stepper.update(seen, -self._rate / len(x))
+            self._rate = self._choose_rate(seen.active / len(y))
+        touched = self._stepper.update(seen, -self._rate / len(y))
         clock.stop("update")
         self.search.move(touched)
         clock.stop("watch")
-        self._number += 1
-        pairs = len(x) * self._net.width
-        skin = self.search if isinstance(self.search, SkinSearch) else None
+        pairs, is_dense = len(y) * self._net.width, lists is None
         return Step(
             number=self._number,
             loss=loss,
@@ -180,10 +178,10 @@ class Trainer:
             candidates=1.0 if lists is None else len(lists.ids) / pairs,
             touched=len(touched) / self._net.width,
             resting=int(seen.worst.resting[0]),
-            search="dense" if lists is None else self.search.name,
-            is_fallback=lists is None and self.search.name != "dense",
-            rebuilds=self.search.rebuilds - before,
-            drift=skin.drift / skin.skin if skin and skin.skin and lists is not None else None,
+            search="dense" if is_dense else self.search.name,
+            is_fallback=is_dense and self.search.name != "dense",
+            rebuilds=self.search.rebuilds - rebuilds,
+            drift=None if is_dense else self.search.drift,
             seconds=clock.seconds,
         )
 
@@ -204,8 +202,10 @@ class Trainer:
         if self._first_loss == math.inf:
             self._first_loss = loss
         if not loss <= DIVERGED * max(self._first_loss, 1.0):
+            rate = "its default" if self._rate is None else f"{self._rate:.3g}"
             raise ProblemRefused(
-                "rate", f"a smaller one expected: at {self._rate:.3g} the loss ran from {self._first_loss:.3g} to {loss:.3g}"
+                "rate",
+                f"one smaller than {rate} expected: the loss ran from {self._first_loss:.3g} to {loss:.3g}",
             )
         return loss
 

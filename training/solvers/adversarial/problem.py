@@ -147,4 +147,3 @@ def _read_numbers(field: str, values: ArrayLike) -> NDArray[np.float64]:
     if numbers.size and abs(numbers).max() > LARGEST:
         raise ProblemRefused(field, f"numbers within {LARGEST:g} expected, {abs(numbers).max():.3g} came")
     return numbers
-

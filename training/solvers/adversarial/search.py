@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.exact.late import torch
-from training.solvers.adversarial import kernels, moves
+from training.solvers.adversarial import moves
 from training.solvers.adversarial.lists import Lists, append_above, join
 from training.solvers.adversarial.net import BLOCK_POINTS, CHUNK_NEURONS, Floats, Ids, ShiftedNet
 from training.solvers.adversarial.problem import Adversary, Samples
@@ -27,7 +27,14 @@ class Search(Protocol):
     """Candidates of samples, as the weights of a net move."""
 
     name: SearchName
-    rebuilds: int  # how often all was looked at anew
+
+    @property
+    def rebuilds(self) -> int:
+        """How often all neurons were looked at anew."""
+
+    @property
+    def drift(self) -> float | None:
+        """How much of what lists allow for was used up; None where none is allowed for."""
 
     def find(self, samples: NDArray[np.int64]) -> Lists | None:
         """Lists with all neurons that are active somewhere in the balls around these samples, and perhaps others;
@@ -60,7 +67,8 @@ class NoSearch:
     """All neurons, always."""
 
     name: SearchName = "dense"
-    rebuilds = 0
+    rebuilds = 0  # there is nothing to build
+    drift = None
 
     def find(self, samples: NDArray[np.int64]) -> Lists | None:
         return None
@@ -103,11 +111,3 @@ def _list_block(
         scores = torch.addmm(biases[rows], x, weights[rows].T).numpy()
         append_above(scores, lifts[rows], net.weights.dtype.type(threshold), first, counts, found)
     return counts, found
-
-
-def make_tile(net: ShiftedNet, width: int) -> kernels.Tile:
-    """Room for so many candidates."""
-    groups = -(-max(width, 1) // kernels.GROUP)
-    width = (groups + (groups + 1) % 2) * kernels.GROUP  # odd: rows a power of two apart would share cache lines
-    kind, inputs = net.weights.dtype, net.weights.shape[1]
-    return kernels.Tile(np.empty((inputs, width), kind), *(np.empty(width, kind) for _ in range(4)), np.empty(inputs, kind))

@@ -32,19 +32,24 @@ class SkinSearch:
     name: SearchName = "skin"
 
     def __init__(self, net: ShiftedNet, inputs: Floats, reach: Reach, skin: float | None = None) -> None:
-        self.rebuilds, self.drift = 0, 0.0
+        self.rebuilds, self._moved = 0, 0.0
         self.skin = LEAST_SKIN if skin is None else skin
         self._net, self._inputs, self._reach, self._fixed = net, inputs, reach, skin is not None
         self._lists: Lists | None = None
         self._watch: moves.Watch | None = None
         self._age = self._rest = 0
 
+    @property
+    def drift(self) -> float:
+        """By how much a score can have moved, as a share of the skin."""
+        return self._moved / self.skin if self.skin else float(self._moved > 0)
+
     def find(self, samples: NDArray[np.int64]) -> Lists | None:
         self._age += 1
         if self._rest:
             self._rest -= 1
             return None
-        if self._lists is None or self.drift > self.skin:
+        if self._lists is None or self._moved > self.skin:
             self._rebuild()
         if self._lists is None or len(samples) == len(self._inputs):
             return self._lists
@@ -53,19 +58,20 @@ class SkinSearch:
     def move(self, touched: Ids) -> None:
         if self._watch is not None:
             drift = moves.measure_drift(self._net.weights, self._watch, touched)
-            self.drift = max(self.drift, float(drift))
+            self._moved = max(self._moved, float(drift))
 
     def _rebuild(self) -> None:
         if not self._fixed and self._lists is not None:
-            wanted = LIFETIME * self.drift / max(1, self._age - 1)
+            wanted = LIFETIME * self._moved / max(1, self._age - 1)
             self.skin = min(max(wanted, LEAST_SKIN), MOST_SKIN)
         lifts = self._reach.measure_lifts(self._net) + self._net.weights.dtype.type(self.skin)
         pairs = len(self._inputs) * self._net.width
         most = min(int(MOST_SHARE * pairs), MOST_IDS)
         self._lists = list_above(self._net, self._inputs, self._net.tau, lifts, most)
-        self.rebuilds, self.drift, self._age = self.rebuilds + 1, 0.0, 1
+        self.rebuilds, self._moved, self._age = self.rebuilds + 1, 0.0, 1
         if self._lists is None:
             self._rest, self._watch = REST, None
+            self.skin = self.skin if self._fixed else LEAST_SKIN
         elif self._watch is None:
             self._watch = self._reach.watch(self._net.weights.copy())
         else:

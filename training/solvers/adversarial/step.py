@@ -10,7 +10,9 @@ from training.solvers.adversarial import kernels, moves
 from training.solvers.adversarial.dense import DenseStep
 from training.solvers.adversarial.lists import Lists
 from training.solvers.adversarial.net import Floats, Ids, ShiftedNet
-from training.solvers.adversarial.search import make_tile
+
+BLOCK_BYTES = 16 << 10  # of a tile's block: half of the nearest cache
+WIDEST, NARROWEST = 512, 16  # of a block, in candidates
 
 
 @dataclass(slots=True)
@@ -37,8 +39,8 @@ class Stepper:
             worst, active = self._dense.attack(inputs, targets)
             return Seen(worst, active, True)
         most = int(np.diff(lists.starts).max())
-        if self._tile is None or self._tile.scores.size < most + kernels.GROUP:
-            self._tile = make_tile(self._net, most + most // 8 + kernels.GROUP)
+        if self._tile is None or self._tile.scores.size < most:
+            self._tile = make_tile(self._net, most + most // 8)
         worst = make_worst(inputs, len(lists.ids))
         kernels.attack(self._kernel_net, self._plan, self._tile, lists, inputs, targets, worst)
         return Seen(worst, int(worst.starts[-1]), False)
@@ -49,6 +51,17 @@ class Stepper:
             return self._dense.update(seen.worst, scale)
         count = moves.update(self._kernel_net, seen.worst, scale, self._touched)
         return self._touched[:count]
+
+
+def make_tile(net: ShiftedNet, candidates: int) -> kernels.Tile:
+    """Room for so many candidates of a sample."""
+    kind, inputs = net.weights.dtype, net.weights.shape[1]
+    fitting = BLOCK_BYTES // (inputs * kind.itemsize) // kernels.GROUP * kernels.GROUP
+    width = min(max(fitting, NARROWEST), WIDEST)
+    blocks = -(-max(candidates, 1) // width)
+    biases, signs, scores = (np.empty(blocks * width, kind) for _ in range(3))
+    columns = np.empty((blocks, inputs, width), kind)
+    return kernels.Tile(columns, biases, signs, scores, np.empty(width, kind), np.empty(inputs, kind))
 
 
 def make_worst(inputs: Floats, room: int) -> kernels.Worst:

@@ -55,6 +55,7 @@ class TreeSearch:
     """See Search."""
 
     name: SearchName = "tree"
+    drift = None  # what moves is moved in the tree
 
     def __init__(self, net: ShiftedNet, inputs: Floats, reach: Reach) -> None:
         self._net, self._inputs, self._reach = net, inputs, reach
@@ -82,10 +83,11 @@ class TreeSearch:
 def make_nodes(neurons: int, sides: int) -> tree_kernels.Nodes:
     """Room for a tree of so many points of so many sides."""
     room = max(SPARE * 2 * neurons // tree_kernels.LEAF, 64)
-    whole = (np.empty(room, np.int32) for _ in range(3))
-    leaves = (np.empty(room, np.int32), np.empty((room, tree_kernels.ROOM), np.int32), np.empty(room, np.int32))
-    boxes = (np.empty((room, sides)) for _ in range(3))
+    left, right, axis, leaf, counts = (np.empty(room, np.int32) for _ in range(5))
+    low, high, centre = (np.empty((room, sides)) for _ in range(3))
+    cut, radius, reach = (np.empty(room) for _ in range(3))
+    slots, used = np.empty((room, tree_kernels.ROOM), np.int32), np.zeros(2, np.int64)
+    home = np.empty(neurons, np.int32)
     return tree_kernels.Nodes(
-        *whole, np.empty(room), *boxes, np.empty(room), np.empty(room), *leaves, np.zeros(2, np.int64),
-        np.empty(neurons, np.int32),
-    )  # fmt: skip
+        left, right, axis, cut, low, high, centre, radius, reach, leaf, slots, counts, used, home
+    )

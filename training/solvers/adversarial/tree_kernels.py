@@ -149,18 +149,33 @@ def move(nodes, touched, weights, biases, lifts):
 
 
 @kernel
-def bracket(nodes, node, x, length):
+def bracket(low, high, centre, radius, node, x, length):
     """Between what and what the scores of a node's neurons are at x, of norm `length`; rounding is given away."""
-    low = high = middle = size = 0.0
+    least = most = middle = size = 0.0
     for k in range(x.size):
-        a, b = nodes.low[node, k] * x[k], nodes.high[node, k] * x[k]
-        low += min(a, b)
-        high += max(a, b)
+        a, b = low[node, k] * x[k], high[node, k] * x[k]
+        least += min(a, b)
+        most += max(a, b)
         size += max(abs(a), abs(b))
-        middle += nodes.centre[node, k] * x[k]
-    spread = nodes.radius[node] * length
+        middle += centre[node, k] * x[k]
+    spread = radius[node] * length
     rounding = ROUNDING * (size + spread)
-    return max(low, middle - spread) - rounding, min(high, middle + spread) + rounding
+    return max(least, middle - spread) - rounding, min(most, middle + spread) + rounding
+
+
+@kernel
+def scan(ids, weights, biases, lifts, x, threshold, found, count):
+    """Append to `found` which of these neurons are above the threshold at x once lifted; returns how many it has."""
+    d = weights.shape[1]
+    for r in ids:
+        score = lifts[r]
+        for k in range(d):
+            score += weights[r, k] * x[k]
+        if x.size > d:
+            score += biases[r] * x[d]
+        found[count] = r
+        count += score > threshold
+    return count
 
 
 @kernel
@@ -169,30 +184,31 @@ def report(nodes, weights, biases, lifts, x, threshold, found):
 
     x has one more entry of 1 where the tree has biases. Returns how many they are, and how many rows were read for it.
     """
-    length, row = np.sqrt(np.sum(x * x)), np.empty(x.size)
-    count, read, todo = 0, 0, [0]
-    while todo:
-        node = todo.pop()
-        low, high = bracket(nodes, node, x, length)
-        if high + nodes.reach[node] <= threshold:
+    low, high, centre, radius = (
+        nodes.low,
+        nodes.high,
+        nodes.centre,
+        nodes.radius,
+    )  # a call with all costs more than it
+    left, right, reach, length = nodes.left, nodes.right, nodes.reach, np.sqrt(np.sum(x * x))
+    count, read, todo, waiting = 0, 0, np.empty(left.size, np.int32), 1
+    todo[0] = 0
+    while waiting:
+        waiting -= 1
+        node = todo[waiting]
+        least, most = bracket(low, high, centre, radius, node, x, length)
+        if most + reach[node] <= threshold:
             continue
-        if nodes.left[node] != NO_CHILD:
-            todo.append(nodes.right[node])
-            todo.append(nodes.left[node])
+        if left[node] != NO_CHILD:
+            todo[waiting], todo[waiting + 1] = right[node], left[node]
+            waiting += 2
             continue
         leaf = nodes.leaf[node]
         ids = nodes.slots[leaf, : nodes.counts[leaf]]
-        if low > threshold:
-            for r in ids:
-                found[count] = r
-                count += 1
+        if least > threshold:
+            found[count : count + ids.size] = ids
+            count += ids.size
             continue
         read += ids.size
-        for r in ids:
-            read_row(weights, biases, r, row)
-            score = lifts[r]
-            for k in range(x.size):
-                score += row[k] * x[k]
-            found[count] = r
-            count += score > threshold
+        count = scan(ids, weights, biases, lifts, x, threshold, found, count)
     return count, read
