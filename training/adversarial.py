@@ -181,8 +181,9 @@ def make_report(trained: Trained, inputs: NDArray[np.generic], targets: NDArray[
 
 
 def describe(report: Report) -> Iterator[str]:
-    yield f"{report.samples} samples of {report.inputs}, {report.width} neurons above {report.tau:.4g}, {report.steps} steps"
-    yield f"loss       {report.first_loss:.6g} to {report.last_loss:.6g} at worst points, rate {report.rate:.4g}"
+    yield f"{report.samples} samples of {report.inputs}, {report.width} neurons above {report.tau:.4g}"
+    yield f"training   {report.steps} steps of rate {report.rate:.4g}"
+    yield f"loss       {report.first_loss:.6g} to {report.last_loss:.6g} at worst points"
     yield f"right      {report.last_right:.1%} at worst points, {report.plain_right:.1%} at the samples"
     yield f"active     {report.active:.3%} of neurons at a point, {report.touched:.1%} at any"
     yield f"candidates {report.candidates:.3%}, all looked at {report.rebuilds} times"

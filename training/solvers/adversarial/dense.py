@@ -108,3 +108,17 @@ class DenseStep:
         else:
             losses = 0.5 * (output.double() - targets) ** 2
         return losses.numpy()
+
+
+def measure_sharpness(net: ShiftedNet, points: Floats) -> float:
+    """The largest eigenvalue of the mean over points [n, d] of g g^T, g the output's derivative by all weights: that
+    of the n x n matrix of their products."""
+    x, signs = torch.from_numpy(points), torch.from_numpy(net.signs)
+    weights, biases = torch.from_numpy(net.weights), torch.from_numpy(net.biases)
+    shared = torch.zeros(len(x), len(x), dtype=x.dtype)
+    for first in range(0, net.width, CHUNK_NEURONS):
+        rows = slice(first, first + CHUNK_NEURONS)
+        pulls = (torch.addmm(biases[rows], x, weights[rows].T) > net.tau) * signs[rows]
+        shared.addmm_(pulls, pulls.T)
+    products = (shared * (x @ x.T)).double()
+    return float(torch.linalg.eigvalsh(products)[-1]) / len(x)

@@ -46,10 +46,12 @@ def gather(net, ids, tile):
 
 
 @kernel
-def score(block, x, scores):
-    """Add the products of a block's columns and x: four rows at a time, so that scores are loaded less often."""
+def score(block, biases, x, scores):
+    """Scores of a block's columns at x: four rows at a time, so that they are loaded less often."""
     width, d = scores.size, x.size
     even = d - d % 4
+    for j in range(width):
+        scores[j] = biases[j]
     for k in range(0, even, 4):
         c0, c1, c2, c3 = block[k, :width], block[k + 1, :width], block[k + 2, :width], block[k + 3, :width]
         x0, x1, x2, x3 = x[k], x[k + 1], x[k + 2], x[k + 3]
@@ -101,12 +103,12 @@ def pull(block, pulls, toward):
 def look(net, tile, count, point, wants_toward):
     """The output at a point by the first `count` columns, and in `toward` its derivative, if that is wanted."""
     width, output = tile.pulls.size, point.dtype.type(0)
-    tile.toward[:] = 0
+    for k in range(point.size):
+        tile.toward[k] = 0
     for first in range(0, count, width):
         end = min(first + width, count)
         block, scores, pulls = tile.blocks[first // width], tile.scores[first:end], tile.pulls[: end - first]
-        scores[:] = tile.biases[first:end]
-        score(block, point, scores)
+        score(block, tile.biases[first:end], point, scores)
         output += activate(net, scores, tile.signs[first:end], pulls)
         if wants_toward:
             pull(block, pulls, tile.toward)
@@ -159,31 +161,31 @@ def move_point(plan, x, point, toward, along):
 
 
 @kernel
-def attack_one(net, plan, tile, count, x, target, point):
-    """Move `point` from x to where the adversary comes; returns the output there, and whether it ever moved."""
-    point[:] = x
-    has_moved = False
-    for _ in range(plan.steps):
-        output = look(net, tile, count, point, True)
-        along = np.sign(differentiate(output, target, plan.is_logistic))
-        if not move_point(plan, x, point, tile.toward, along):
-            break  # and would not at the next step
-        has_moved = True
-    return look(net, tile, count, point, False), has_moved
+def copy_point(x, point):
+    for k in range(x.size):
+        point[k] = x[k]
 
 
 @kernel
 def attack(net, plan, tile, lists, inputs, targets, worst):
-    """All samples' worst points within their balls, what the net says there, and which neurons are active."""
+    """All samples' worst points within their balls, what the net says there, and which neurons are active.
+
+    Each call of a kernel is compiled anew where it stands: so there is one of each, and few levels of them.
+    """
     found, resting = 0, 0
     for i in range(inputs.shape[0]):
-        ids = lists.ids[lists.starts[i] : lists.starts[i + 1]]
+        ids, x, point = lists.ids[lists.starts[i] : lists.starts[i + 1]], inputs[i], worst.points[i]
         gather(net, ids, tile)
-        point = worst.points[i]
-        output, has_moved = attack_one(net, plan, tile, ids.size, inputs[i], targets[i], point)
-        resting += not has_moved
-        worst.outputs[i] = output
-        worst.slopes[i] = differentiate(output, targets[i], plan.is_logistic)
+        copy_point(x, point)
+        left, slope, output = plan.steps, 0.0, x.dtype.type(0)
+        while True:
+            output = look(net, tile, ids.size, point, left > 0)
+            slope = differentiate(output, targets[i], plan.is_logistic)
+            if left == 0 or not move_point(plan, x, point, tile.toward, np.sign(slope)):
+                break  # where a step is 0, so is the next
+            left -= 1
+        resting += left == plan.steps
+        worst.outputs[i], worst.slopes[i] = output, slope
         worst.losses[i] = measure(output, targets[i], plan.is_logistic)
         worst.starts[i] = found
         for j in range(ids.size):

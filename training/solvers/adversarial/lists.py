@@ -45,7 +45,8 @@ def join(counts, found):
         starts[i + 1] = starts[i] + counts[i]
     ids = np.empty(starts[-1], np.int32)
     for i in range(counts.size):
-        ids[starts[i] : starts[i + 1]] = found[i, : counts[i]]
+        for j in range(counts[i]):  # assigning slices takes ten seconds to compile
+            ids[starts[i] + j] = found[i, j]
     return starts, ids
 
 
@@ -57,7 +58,9 @@ def select(starts, ids, samples):
         chosen[i + 1] = chosen[i] + starts[samples[i] + 1] - starts[samples[i]]
     taken = np.empty(chosen[-1], np.int32)
     for i in range(samples.size):
-        taken[chosen[i] : chosen[i + 1]] = ids[starts[samples[i]] : starts[samples[i] + 1]]
+        first = starts[samples[i]]
+        for j in range(chosen[i + 1] - chosen[i]):
+            taken[chosen[i] + j] = ids[first + j]
     return chosen, taken
 
 

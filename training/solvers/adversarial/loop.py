@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from training.errors import ProblemRefused
-from training.solvers.adversarial.net import Precision, Shift, ShiftedNet, check_net, draw_net
+from training.solvers.adversarial.dense import measure_sharpness
+from training.solvers.adversarial.net import Floats, Precision, Shift, ShiftedNet, check_net, draw_net
 from training.solvers.adversarial.problem import Adversary, Loss, Samples, open_samples
 from training.solvers.adversarial.search import NoSearch, Search, SearchName, open_reach
 from training.solvers.adversarial.skin import SkinSearch
@@ -26,11 +27,13 @@ from training.solvers.adversarial.step import Stepper
 from training.solvers.adversarial.tree import TreeSearch
 
 DIVERGED = 1e6  # times the first loss
+RATE_SAMPLES = 256  # that curvature is measured at
+CURVATURES: dict[Loss, float] = {"squared": 1.0, "logistic": 0.25}  # by the output, at the most
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`rate` None: 1 / (the mean squared length of the output's derivative by the weights), from the first step.
+    """`rate` None: 1 / (the largest curvature of the loss by the weights), measured at the first step.
     `batch` None: all samples in every step. `skin` None: chosen by the drift; see skin.py.
     `overlap`: train although the adversary can win."""
 
@@ -164,7 +167,7 @@ class Trainer:
         self._number += 1
         loss = self._check_loss(float(seen.worst.losses.mean()))
         if self._rate is None:
-            self._rate = self._choose_rate(seen.active / len(y))
+            self._rate = self._choose_rate(seen.worst.points)
         touched = self._stepper.update(seen, -self._rate / len(y))
         clock.stop("update")
         self.search.move(touched)
@@ -192,11 +195,11 @@ class Trainer:
             return np.arange(count)
         return np.sort(self._rng.choice(count, batch, replace=False))
 
-    def _choose_rate(self, active: float) -> float:
-        """Where each sample has so many active neurons: no step of a quadratic loss longer than to its minimum."""
-        size = self._net.signs.astype(np.float64)
-        squares = active * float((size**2).mean()) * max(self.samples.longest, 1e-3) ** 2
-        return 1.0 / squares if squares else 1.0
+    def _choose_rate(self, points: Floats) -> float:
+        """As far as a step may go along the loss's sharpest direction at these points [n, d], if slopes stay."""
+        picked = points[np.linspace(0, len(points) - 1, min(len(points), RATE_SAMPLES)).astype(np.int64)]
+        sharpest = measure_sharpness(self._net, picked) * CURVATURES[self._settings.loss]
+        return 1.0 / sharpest if sharpest > 0 else 1.0
 
     def _check_loss(self, loss: float) -> float:
         if self._first_loss == math.inf:

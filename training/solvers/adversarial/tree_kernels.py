@@ -56,11 +56,13 @@ def fill_leaf(nodes, node, ids):
 def bound(nodes, node, ids, weights, biases, lifts):
     """Set a node's bounds to those of its neurons."""
     row = np.empty(nodes.low.shape[1])
-    nodes.low[node], nodes.high[node], nodes.centre[node] = np.inf, -np.inf, 0.0
     nodes.radius[node], nodes.reach[node] = 0.0, 0.0
+    for k in range(row.size):
+        nodes.low[node, k], nodes.high[node, k], nodes.centre[node, k] = np.inf, -np.inf, 0.0
     for r in ids:
         read_row(weights, biases, r, row)
-        nodes.centre[node] += row / ids.size
+        for k in range(row.size):
+            nodes.centre[node, k] += row[k] / ids.size
     for r in ids:
         read_row(weights, biases, r, row)
         widen(nodes, node, row, lifts[r])
@@ -69,7 +71,10 @@ def bound(nodes, node, ids, weights, biases, lifts):
 @kernel
 def divide(nodes, node, ids, weights, biases):
     """Cut a node at the median of its widest side; returns its neurons in that order, and how many go left."""
-    axis = np.argmax(nodes.high[node] - nodes.low[node])
+    axis = 0
+    for k in range(nodes.low.shape[1]):
+        if nodes.high[node, k] - nodes.low[node, k] > nodes.high[node, axis] - nodes.low[node, axis]:
+            axis = k
     values = np.empty(ids.size)
     for j in range(ids.size):
         values[j] = weights[ids[j], axis] if axis < weights.shape[1] else biases[ids[j]]
@@ -92,7 +97,9 @@ def build(nodes, weights, biases, lifts):
         if end - first <= LEAF:
             fill_leaf(nodes, node, ids[first:end])
             continue
-        ids[first:end], half = divide(nodes, node, ids[first:end].copy(), weights, biases)
+        sorted_ids, half = divide(nodes, node, ids[first:end].copy(), weights, biases)
+        for j in range(end - first):
+            ids[first + j] = sorted_ids[j]
         todo.append((nodes.left[node], first, first + half))
         todo.append((nodes.right[node], first + half, end))
 
@@ -106,7 +113,8 @@ def split(nodes, node, weights, biases, lifts):
     bound(nodes, left, ids[:half], weights, biases, lifts)
     bound(nodes, right, ids[half:], weights, biases, lifts)
     nodes.left[left], nodes.leaf[left], nodes.counts[leaf] = NO_CHILD, leaf, half
-    nodes.slots[leaf, :half] = ids[:half]
+    for j in range(half):
+        nodes.slots[leaf, j] = ids[j]
     fill_leaf(nodes, right, ids[half:])
 
 
@@ -206,7 +214,8 @@ def report(nodes, weights, biases, lifts, x, threshold, found):
         leaf = nodes.leaf[node]
         ids = nodes.slots[leaf, : nodes.counts[leaf]]
         if least > threshold:
-            found[count : count + ids.size] = ids
+            for j in range(ids.size):
+                found[count + j] = ids[j]
             count += ids.size
             continue
         read += ids.size
