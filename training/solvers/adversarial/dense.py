@@ -13,12 +13,14 @@ import numpy as np
 
 from training.exact.late import torch
 from training.solvers.adversarial import kernels
-from training.solvers.adversarial.net import CHUNK_NEURONS, Floats, Ids, ShiftedNet
+from training.solvers.adversarial.net import BLOCK_POINTS, CHUNK_NEURONS, Floats, Ids, ShiftedNet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
+
+CHUNK_SCORES, LEAST_CHUNK = CHUNK_NEURONS * BLOCK_POINTS, 256
 
 
 class DenseStep:
@@ -56,7 +58,7 @@ class DenseStep:
         """Take the step; returns which neurons it moved."""
         points, slopes = torch.from_numpy(worst.points), torch.from_numpy(worst.slopes)
         touched = []
-        for rows in self._chunk():
+        for rows in self._chunk(len(points)):
             scores = torch.addmm(self._biases[rows], points, self._weights[rows].T)
             is_active = scores > self._net.tau
             pulls = torch.where(is_active, slopes[:, None], self._zero)
@@ -67,7 +69,7 @@ class DenseStep:
     def _look(self, points: Tensor, is_last: bool = False) -> tuple[Tensor, Tensor, int]:
         """Outputs [n]; their derivatives by the points [n, d], or at the last look how many pairs are active."""
         output, toward, active = torch.zeros(len(points), dtype=points.dtype), torch.zeros_like(points), 0
-        for rows in self._chunk():
+        for rows in self._chunk(len(points)):
             scores = torch.addmm(self._biases[rows], points, self._weights[rows].T)
             pulls = torch.where(scores > self._net.tau, self._signs[rows], self._zero)
             if is_last:
@@ -77,9 +79,11 @@ class DenseStep:
             output += scores.sub_(self._net.below).mul_(pulls).sum(1)
         return output, toward, active
 
-    def _chunk(self) -> Iterator[slice]:
-        for first in range(0, self._net.width, CHUNK_NEURONS):
-            yield slice(first, min(first + CHUNK_NEURONS, self._net.width))
+    def _chunk(self, points: int) -> Iterator[slice]:
+        """Neurons, as many at a time as keep their scores at so many points in the cache."""
+        size = min(max(CHUNK_SCORES // points, LEAST_CHUNK), CHUNK_NEURONS)
+        for first in range(0, self._net.width, size):
+            yield slice(first, min(first + size, self._net.width))
 
     def _choose_step(self, toward: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
         """Steps [n, d], and which samples take one."""

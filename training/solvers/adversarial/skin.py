@@ -11,6 +11,8 @@ Source: ours, in the place of 2208.05395's search structure, which in more than 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +21,8 @@ from training.solvers.adversarial.lists import Lists, select
 from training.solvers.adversarial.net import Floats, Ids, ShiftedNet
 from training.solvers.adversarial.search import Reach, SearchName, list_above
 
-LIFETIME = 16  # steps that a skin is chosen to last
+SEARCH_COST = 0.5  # of a step's on its lists
+LEAST_TAU = 0.5  # below, more skin adds more candidates than a normal tail tells
 LEAST_SKIN, MOST_SKIN = 0.01, 0.25
 MOST_SHARE = 0.25  # of all pairs of a sample and a neuron: beyond, products over all are as fast
 MOST_IDS = 1 << 28  # 1 GiB
@@ -62,8 +65,7 @@ class SkinSearch:
 
     def _rebuild(self) -> None:
         if not self._fixed and self._lists is not None:
-            wanted = LIFETIME * self._moved / max(1, self._age - 1)
-            self.skin = min(max(wanted, LEAST_SKIN), MOST_SKIN)
+            self.skin = choose_skin(self._moved / max(1, self._age - 1), self._net.tau)
         lifts = self._reach.measure_lifts(self._net) + self._net.weights.dtype.type(self.skin)
         pairs = len(self._inputs) * self._net.width
         most = min(int(MOST_SHARE * pairs), MOST_IDS)
@@ -76,3 +78,13 @@ class SkinSearch:
             self._watch = self._reach.watch(self._net.weights.copy())
         else:
             self._watch.reference[:] = self._net.weights
+
+
+def choose_skin(drift: float, tau: float) -> float:
+    """The skin that costs least where scores drift by so much in a step.
+
+    It lasts skin / drift steps, and about tau * skin times as many candidates more are looked at in each of them: where
+    scores are normal, whose density falls off by that.
+    """
+    wanted = math.sqrt(SEARCH_COST * drift / max(tau, LEAST_TAU))
+    return min(max(wanted, LEAST_SKIN), MOST_SKIN)
