@@ -14,6 +14,8 @@ from training.solvers.cycle.hashes import Bases, add_lanes, draw_hash
 if TYPE_CHECKING:
     from torch import Tensor
 
+ROUNDING = 1e-13  # of a norm: what is no further from a span is in it
+
 
 class DenseTensor:
     """See CycleTensor in tensors.py; `values` is [n1, n2, n3] float64, contiguous."""
@@ -21,6 +23,7 @@ class DenseTensor:
     def __init__(self, values: Tensor) -> None:
         self.values = values
         self._seen: tuple[Tensor, Tensor] | None = None  # W and A x_3 W: modes 1 and 2 both need it
+        self._rotated: tuple[Tensor, Tensor] | None = None  # Q_3 and A x_3 Q_3
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -36,10 +39,13 @@ class DenseTensor:
         """One mode after the other, each on what the bases before have left of the array: it is read twice for the
         last mode and hardly again. Rows are not sketched: reading the array takes as long as a product with it."""
         left, found = self.values, []
+        self._rotated = None
         for _ in range(MODES):
             basis = torch.linalg.qr(_sketch_last(left, columns, rng)).Q
             found.append(basis)
-            left = (left @ basis).permute(2, 0, 1).contiguous()  # the mode before it comes last
+            product = left @ basis
+            self._rotated = self._rotated or (basis, product)
+            left = product.permute(2, 0, 1).contiguous()  # the mode before it comes last
         third, second, first = found
         return (first, second, third), left
 
@@ -59,8 +65,20 @@ class DenseTensor:
     def _contract_last(self, w: Tensor) -> Tensor:
         """[n1, n2, l, i]."""
         if self._seen is None or self._seen[0] is not w:
-            self._seen = w, torch.tensordot(self.values, w, 1)
+            product = self._contract_lifted(w)
+            self._seen = w, torch.tensordot(self.values, w, 1) if product is None else product
         return self._seen[1]
+
+    def _contract_lifted(self, w: Tensor) -> Tensor | None:
+        """Without reading the array, where W is in the span of Q_3: as a core's factors are, lifted."""
+        if self._rotated is None:
+            return None
+        basis, product = self._rotated
+        small = torch.tensordot(basis.T, w, 1)
+        if float((torch.tensordot(basis, small, 1) - w).norm()) > ROUNDING * float(w.norm()):
+            return None
+        lifted: Tensor = torch.tensordot(product, small, 1)
+        return lifted
 
     def get_values(self, cells: Ids) -> Floats:
         values: Floats = self.values.numpy()[tuple(cells.T)]
