@@ -94,4 +94,4 @@ def _sketch_last(values: Tensor, columns: int, rng: np.random.Generator) -> Tens
     added = torch.zeros((columns, *values.shape[1:]), dtype=values.dtype)  # without a copy of the array
     for slab, bucket, sign in zip(values, first.buckets.tolist(), first.signs.tolist(), strict=True):
         added[bucket].add_(slab, alpha=sign)
-    return add_lanes(added.permute(2, 1, 0), second)
+    return add_lanes(added, second)

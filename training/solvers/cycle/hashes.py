@@ -48,11 +48,12 @@ def shorten(size: int, length: int, rng: np.random.Generator) -> Hash:
 
 
 def add_lanes(sketched: Tensor, other: Hash) -> Tensor:
-    """[n, s] of [n, m, s], in which one mode of a pair is sketched to s: the other one, m long, is added."""
-    size, length = len(other.buckets), other.length
-    lanes = np.arange(length)
-    # From a lane to that of the pair: a product is faster than a gather.
-    moves = np.zeros((size, length, length))
-    moves[np.arange(size)[:, None], lanes, (lanes + other.buckets[:, None]) % length] = other.signs[:, None]
-    added: Tensor = torch.tensordot(sketched, torch.from_numpy(moves), 2)
-    return added
+    """[n, s] of [s, m, n], in which one mode of a pair is sketched to s: the other one, m long, is added."""
+    lanes, _, size = sketched.shape
+    signed = sketched * torch.from_numpy(other.signs)[:, None]
+    buckets = sketched.new_zeros(lanes, other.length, size)
+    buckets.index_add_(1, torch.from_numpy(other.buckets), signed)
+    added = sketched.new_zeros(lanes, size)
+    for bucket in range(other.length):  # a lane and a bucket together are a lane
+        added += torch.roll(buckets[:, bucket], bucket, 0)
+    return added.T
