@@ -28,8 +28,7 @@ RIDGE = 1e-12  # of the mean diagonal: a direction that the design does not see 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How long to look: `starts`, each at most `first_sweeps`; the best then at most `sweeps`. A run ends, too, where a
-    sweep takes less than a share `first_gain` (`gain`) of the loss away, or leaves `floor` of the tensor's squares.
-    No more starts where one comes to within a share `agreement` of the best loss before: other minima seldom agree."""
+    sweep takes less than a share `first_gain` (`gain`) of the loss away, or leaves `floor` of the tensor's squares."""
 
     starts: int = 4
     first_sweeps: int = 30
@@ -37,7 +36,6 @@ class Plan:
     first_gain: float = 1e-3
     gain: float = 1e-5
     floor: float = 1e-15
-    agreement: float = 1e-3
 
 
 DEFAULT = Plan()
@@ -115,10 +113,7 @@ def find_best(tensor: CycleTensor, rank: int, rng: np.random.Generator, plan: Pl
     for _ in range(plan.starts):
         start = draw_factors(tensor.sizes, rank, rng)
         found = run_until(run_sweeps(tensor, start), plan.first_sweeps, plan.first_gain, least)
-        agree = best is not None and abs(found.loss - best.loss) <= plan.agreement * best.loss
         best = found if best is None or found.loss < best.loss else best
-        if agree:
-            break
     if best is None:
         raise ValueError("plan: at least one start expected, it has none")
     last = run_until(run_sweeps(tensor, best.factors), plan.sweeps, plan.gain, least)
