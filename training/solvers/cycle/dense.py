@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,10 +17,10 @@ ROUNDING = 1e-13  # of a norm: what is no further from a span is in it
 
 
 class DenseTensor:
-    """See CycleTensor in tensors.py; `values` is [n1, n2, n3] float64, contiguous."""
+    """See CycleTensor in tensors.py; `values` is [n1, n2, n3] float64, contiguous; `squared_norm` its squares' sum."""
 
-    def __init__(self, values: Tensor) -> None:
-        self.values = values
+    def __init__(self, values: Tensor, squared_norm: float | None = None) -> None:
+        self.values, self._squared_norm = values, squared_norm
         self._seen: tuple[Tensor, Tensor] | None = None  # W and A x_3 W: modes 1 and 2 both need it
         self._rotated: tuple[Tensor, Tensor] | None = None  # Q_3 and A x_3 Q_3
 
@@ -30,10 +29,12 @@ class DenseTensor:
         first, second, third = self.values.shape
         return first, second, third
 
-    @cached_property
+    @property
     def squared_norm(self) -> float:
-        flat = self.values.flatten()
-        return float(flat @ flat)
+        if self._squared_norm is None:
+            flat = self.values.flatten()
+            self._squared_norm = float(flat @ flat)
+        return self._squared_norm
 
     def rotate(self, columns: int, rows: int, rng: np.random.Generator) -> tuple[Bases, Tensor]:
         """One mode after the other, each on what the bases before have left of the array: it is read twice for the
