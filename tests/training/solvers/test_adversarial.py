@@ -238,6 +238,8 @@ def test_inputs_of_other_lengths_are_doubted() -> None:
         ({"adversary": Adversary(0.1, steps=0)}, "steps: 1 .. 1000 of the adversary expected, 0 came"),
         ({"adversary": Adversary(0.1, stride=0.0)}, "stride: a finite number above 0 expected, 0.0 came"),
         ({"adversary": Adversary(0.1, "taxi")}, "norm: 'euclidean' or 'largest' expected, 'taxi' came"),
+        ({"precision": "float16"}, "precision: 'float32' or 'float64' expected, 'float16' came"),
+        ({"steps": 0}, "steps: a number from 1 expected, 0 came"),
         ({"shift": "step"}, "shift: 'relu' or 'jump' expected, 'step' came"),
         ({"settings": Settings("hinge")}, "loss: 'logistic' or 'squared' expected, 'hinge' came"),  # type: ignore[arg-type]
         ({"settings": Settings(rate=0.0)}, "rate: a finite number above 0 expected, 0.0 came"),

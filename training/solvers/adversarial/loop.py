@@ -113,6 +113,8 @@ def train_net(
     settings: Settings = DEFAULT,
 ) -> Trained:
     """Train this net in place; `rng` draws batches. Raises ProblemRefused."""
+    if steps < 1:
+        raise ProblemRefused("steps", f"a number from 1 expected, {steps} came")
     trainer = Trainer(net, inputs, targets, adversary, settings, rng)
     done = tuple(trainer.run(steps))
     return Trained(net, trainer.rate, done, trainer.samples.doubts)
@@ -147,7 +149,7 @@ class Trainer:
 
     @property
     def rate(self) -> float:
-        """0 where it was to be chosen at the first step, and there was none."""
+        """0 before a first step that is to choose it."""
         return self._rate or 0.0
 
     def run(self, steps: int) -> Iterator[Step]:

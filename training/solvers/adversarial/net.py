@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,8 @@ def draw_net(
     A bias of 0 is the paper's net with the bias folded into a constant input. Raises ProblemRefused.
     """
     check_sizes(width, inputs)
+    if precision not in get_args(Precision):
+        raise ProblemRefused("precision", f"'float32' or 'float64' expected, {precision!r} came")
     weights = rng.standard_normal((width, inputs), precision)
     signs = rng.choice([-1.0, 1.0], width) * width**-SIGN_POWER
     biases = rng.standard_normal(width) if biased else np.zeros(width)
