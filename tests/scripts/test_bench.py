@@ -45,6 +45,7 @@ def check_shape(value: dict[str, Any], name: str) -> None:
         pytest.param("rounds", marks=pytest.mark.slow),  # processes of their own, for their memory
         pytest.param("solvers", marks=pytest.mark.slow),  # torch's optimizers take seconds to import
         pytest.param("tensor", marks=pytest.mark.slow),
+        pytest.param("adversarial", marks=pytest.mark.slow),
         pytest.param("sync", marks=[pytest.mark.slow, pytest.mark.integration]),
     ],
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from training.solvers.adversarial import ShiftedNet, draw_net
 from training.solvers.adversarial.lists import Lists, filter_above
 from training.solvers.adversarial.net import Floats
-from training.solvers.adversarial.search import Reach, list_above
+from training.solvers.adversarial.search import Reach, list_above, make_room
 from training.solvers.adversarial.skin import SkinSearch
 from training.solvers.adversarial.tree import NeuronTree, TreeSearch
 from training.solvers.adversarial.tree_kernels import ROOM
@@ -89,6 +89,15 @@ def test_tree_reports_what_products_do(
         wanted = list_plainly(net, points, threshold)
         assert [tree.report(point, threshold).tolist() for point in points] == wanted
         assert split_lists(list_above(net, points, threshold)) == wanted
+
+
+def test_many_points_are_listed_as_few_are() -> None:
+    net, points = draw(300, 4, 1), draw_points(150, 4, np.random.default_rng(2))
+    wanted = list_plainly(net, points, 1.0)
+    assert split_lists(list_above(net, points, 1.0)) == wanted
+    assert split_lists(list_above(net, points, 1.0, room=make_room(net, 7))) == wanted
+    assert list_above(net, points, 1.0, most=sum(map(len, wanted)) - 1) is None
+    assert list_above(net, points, 1.0, most=sum(map(len, wanted))) is not None
 
 
 def test_tree_takes_any_crowd_in_one_place() -> None:

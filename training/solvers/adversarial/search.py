@@ -20,6 +20,8 @@ from training.solvers.adversarial.lists import Lists, append_above, join
 from training.solvers.adversarial.net import BLOCK_POINTS, CHUNK_NEURONS, Floats, Ids, ShiftedNet
 from training.solvers.adversarial.problem import Adversary, Samples
 
+ROOM_IDS = 1 << 24  # 64 MiB
+
 SearchName = Literal["skin", "tree", "dense"]
 
 
@@ -82,32 +84,43 @@ def open_reach(samples: Samples, adversary: Adversary) -> Reach:
 
 
 def list_above(
-    net: ShiftedNet, points: Floats, threshold: float, lifts: Floats | None = None, most: int | None = None
+    net: ShiftedNet,
+    points: Floats,
+    threshold: float,
+    lifts: Floats | None = None,
+    most: int | None = None,
+    room: Ids | None = None,
 ) -> Lists | None:
     """Who is above the threshold at each of these points [n, d], by matrix products over all neurons; None where that
-    comes to more than `most`. With lifts [m], whose score and lift together are."""
+    comes to more than `most`. With lifts [m], whose score and lift together are. See `make_room` for the last."""
     lifts = np.zeros(net.width, net.weights.dtype) if lifts is None else lifts
+    room = make_room(net, len(points)) if room is None else room
     blocks, total = [], 0
-    for first in range(0, len(points), BLOCK_POINTS):
-        counts, found = _list_block(net, points[first : first + BLOCK_POINTS], threshold, lifts)
+    for first in range(0, len(points), len(room)):
+        counts = _fill_room(net, points[first : first + len(room)], threshold, lifts, room)
         total += int(counts.sum())
         if most is not None and total > most:
             return None
-        blocks.append(join(counts, found))
+        blocks.append(join(counts, room))
     if len(blocks) == 1:
         return Lists(*blocks[0])
     counts = np.concatenate([np.diff(starts) for starts, _ in blocks])
     return Lists(np.concatenate([[0], np.cumsum(counts)]), np.concatenate([ids for _, ids in blocks]))
 
 
-def _list_block(
-    net: ShiftedNet, points: Floats, threshold: float, lifts: Floats
-) -> tuple[NDArray[np.int64], Ids]:
-    """Counts [n] and rows [n, m + 1] of ids, in which only so many are set."""
-    counts, found = np.zeros(len(points), np.int64), np.empty((len(points), net.width + 1), np.int32)
+def make_room(net: ShiftedNet, points: int) -> Ids:
+    """Where ids are put before it is known how many they are: to be kept, as fresh memory takes as long as the rest."""
+    return np.empty((min(points, BLOCK_POINTS, ROOM_IDS // net.width), net.width + 1), np.int32)
+
+
+def _fill_room(
+    net: ShiftedNet, points: Floats, threshold: float, lifts: Floats, room: Ids
+) -> NDArray[np.int64]:
+    """Put into each point's row who is above the threshold there; returns how many [n]."""
+    counts = np.zeros(len(points), np.int64)
     x, weights, biases = (torch.from_numpy(array) for array in (points, net.weights, net.biases))
     for first in range(0, net.width, CHUNK_NEURONS):
         rows = slice(first, first + CHUNK_NEURONS)
         scores = torch.addmm(biases[rows], x, weights[rows].T).numpy()
-        append_above(scores, lifts[rows], net.weights.dtype.type(threshold), first, counts, found)
-    return counts, found
+        append_above(scores, lifts[rows], net.weights.dtype.type(threshold), first, counts, room)
+    return counts

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from training.solvers.adversarial import moves
 from training.solvers.adversarial.lists import Lists, select
 from training.solvers.adversarial.net import Floats, Ids, ShiftedNet
-from training.solvers.adversarial.search import Reach, SearchName, list_above
+from training.solvers.adversarial.search import Reach, SearchName, list_above, make_room
 
 SEARCH_COST = 0.5  # of a step's on its lists
 LEAST_TAU = 0.5  # below, more skin adds more candidates than a normal tail tells
@@ -40,6 +40,7 @@ class SkinSearch:
         self._net, self._inputs, self._reach, self._fixed = net, inputs, reach, skin is not None
         self._lists: Lists | None = None
         self._watch: moves.Watch | None = None
+        self._room = make_room(net, len(inputs))
         self._age = self._rest = 0
 
     @property
@@ -69,7 +70,7 @@ class SkinSearch:
         lifts = self._reach.measure_lifts(self._net) + self._net.weights.dtype.type(self.skin)
         pairs = len(self._inputs) * self._net.width
         most = min(int(MOST_SHARE * pairs), MOST_IDS)
-        self._lists = list_above(self._net, self._inputs, self._net.tau, lifts, most)
+        self._lists = list_above(self._net, self._inputs, self._net.tau, lifts, most, self._room)
         self.rebuilds, self._moved, self._age = self.rebuilds + 1, 0.0, 1
         if self._lists is None:
             self._rest, self._watch = REST, None
