@@ -21,7 +21,7 @@ from training.arrays import Arrays, read_arrays
 from training.clock import Clock
 from training.errors import ProblemRefused, TrainingError
 from training.exact.late import torch
-from training.memory import read_peak
+from training.memory import read_peak_mb
 from training.solvers.cycle.decompose import run_cycle
 from training.solvers.cycle.factors import Factors
 from training.solvers.cycle.residual import ACCURACY, measure_residual, sample_residual
@@ -100,7 +100,6 @@ def approximate(path: Path, rank: int, seed: int) -> tuple[Report, Factors]:
     if tensor.squared_norm:
         sampled = sample_residual(tensor, factors, np.random.default_rng([seed, 1]))
     clock.stop("residual")
-    peak = read_peak()
     report = Report(
         sizes=tensor.sizes,
         cells=int(np.prod(tensor.sizes)) if known is None else len(known),
@@ -109,7 +108,7 @@ def approximate(path: Path, rank: int, seed: int) -> tuple[Report, Factors]:
         error=residual.relative if residual.is_reliable else None,
         sampled_error=sampled,
         seconds=clock.seconds,
-        peak_mb=None if peak is None else peak / 1e6,
+        peak_mb=read_peak_mb(),
     )
     return report, factors
 

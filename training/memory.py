@@ -45,6 +45,12 @@ def read_peak() -> int | None:
     return read_status("VmHWM")
 
 
+def read_peak_mb() -> float | None:
+    """The same in megabytes, as reports have it."""
+    peak = read_peak()
+    return None if peak is None else peak / 1e6
+
+
 def reset_peak() -> int | None:
     """Make the peak what is resident now, and return that, in bytes; None if the system does not let us."""
     gc.collect()

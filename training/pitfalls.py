@@ -14,10 +14,12 @@ from training.jobdata import CELL
 from training.jobfile import JobFile
 from training.objectives.registry import UPDATES_ALONE, get_objective
 from training.section import JobFileError
+from training.separation import count_near
 from training.splits import Split, parse_dataset
 
 ONE = 1 << DATA.f
 FAR = 4.0  # of what pairs that are drawn come to
+MOST_COMPARED = 4096  # samples, each with all others
 NEAR_ONE = 1 / 64  # beside what rounding can add to the sum of a row
 
 
@@ -61,6 +63,8 @@ def list_pitfalls(job_file: JobFile, blob: bytes) -> list[str]:
         notes += _note_contradictions(train)
     if job_file.objective == "cycle_rank":
         notes += _note_unseen(job_file, train)
+    if job_file.objective == "adversarial_relu":
+        notes += _note_reach(job_file, train)
     if job_file.objective == "kronecker_spectral":
         notes += _note_scale(job_file, train)
     if job_file.objective == "graph_network":
@@ -132,4 +136,16 @@ def _note_contradictions(train: Split) -> list[str]:
     return [
         f"{against:,} inputs occur with different targets among the training samples: they cannot be interpolated, the"
         " loss stays above 0"
+    ]
+
+
+def _note_reach(job_file: JobFile, train: Split) -> list[str]:
+    reach = job_file.get_param("steps") * job_file.get_param("stride")
+    looked = min(train.count, MOST_COMPARED)
+    near = count_near(train.inputs[:looked], train.rows[:looked, 0], 2 * reach)
+    if not near:
+        return []
+    return [
+        f"the adversary reaches {reach / ONE:.3g} in every input, and {near:,} of {looked:,} training samples have one"
+        " with another target within twice that: both can be moved to one point, where no weights are right for both"
     ]

@@ -48,6 +48,7 @@ def check_shape(value: dict[str, Any], name: str) -> None:
         pytest.param("tensor", marks=pytest.mark.slow),
         pytest.param("private_updates", marks=pytest.mark.slow),
         pytest.param("graph", marks=pytest.mark.slow),
+        pytest.param("adversarial", marks=pytest.mark.slow),
         pytest.param("sync", marks=[pytest.mark.slow, pytest.mark.integration]),
     ],
 )

@@ -16,6 +16,7 @@ from training.hashing import compute_cid
 from training.jobs import PreparedJob, load_job_file, prepare
 from training.pitfalls import list_pitfalls
 from training.section import JobFileError
+from training.separation import count_near
 from training.splits import NAMES
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -206,3 +207,44 @@ def test_objective_without_tickets_is_refused_unless_market_only(folder: Path) -
     assert not prepared.facts.has_tickets
     with pytest.raises(JobFileError, match=r"\[market\] market_only: true expected for kronecker_spectral"):
         make(folder, "pairs = 3\nscale = 2\n", "kronecker_spectral")
+
+
+ROBUST = "features = 3\nneurons = 8\nsteps = 2\nstride = {stride}\n"
+
+
+def make_robust(folder: Path, stride: float) -> list[str]:
+    """What is said of a job against an adversary that reaches twice the stride."""
+    make_file = JOB.replace("burn = 1", "market_only = true\nprice = 1\nround_budget = 1")
+    path = folder / "job.toml"
+    path.write_text(make_file.format(name="adversarial_relu", params=ROBUST.format(stride=stride)))
+    job = prepare(load_job_file(path), LIMIT)
+    return list_pitfalls(job.file, job.blob)
+
+
+def test_adversary_that_reaches_halfway_to_another_target_is_said(folder: Path) -> None:
+    """All samples are at one of two points, 0.25 apart in one input and less in the others."""
+    inputs = np.where(np.arange(40)[:, None] % 2, [0.5, 0.25, -0.125], [0.25, 0.125, 0.0])
+    write(folder, np.arange(40)[:, None] % 2 - 0.5, inputs)
+    assert make_robust(folder, 0.0620) == []  # 0.248 in all for both
+    (note,) = make_robust(folder, 0.0625)
+    assert note.startswith(
+        "the adversary reaches 0.125 in every input, and 24 of 24 training samples have one with another target within"
+        " twice that"
+    )
+
+
+def test_adversary_is_not_held_against_samples_of_the_same_target(folder: Path) -> None:
+    write(folder, np.full((40, 1), 0.25), np.random.default_rng(1).uniform(-1, 1, (40, 3)))
+    assert make_robust(folder, 0.2) == []
+
+
+def test_near_samples_are_counted_as_by_all_distances() -> None:
+    rng = np.random.default_rng(4)
+    inputs = rng.integers(-200, 200, (150, 4)).astype(np.int16)
+    inputs[:, 2] = 7
+    targets = rng.integers(0, 3, 150).astype(np.int16)
+    far = abs(inputs[:, None].astype(int) - inputs).max(-1)
+    for distance in (0, 30, 60, 120, 400):
+        wanted = ((far <= distance) & (targets[:, None] != targets)).any(1).sum()
+        assert count_near(inputs, targets, distance) == wanted
+    assert count_near(np.array([[-32768], [32767]], np.int16), targets[:2] * 0 + [0, 1], 65535) == 2

@@ -25,7 +25,7 @@ from training.clock import Clock
 from training.errors import ProblemRefused, TrainingError
 from training.graph.graph import Graph, open_graph, read_edges
 from training.graph.train import Kind, Plan, score, train
-from training.memory import read_peak
+from training.memory import read_peak_mb
 
 NEEDED, SPLITS = ("edges", "features", "labels", "train", "test"), ("train", "validation", "test")
 
@@ -117,7 +117,6 @@ def run(file: Path, plan: Plan, both_ways: bool) -> Report:
     clock.stop("train")
     accuracy = {name: score(trained.net, graph, features, labels, nodes) for name, nodes in splits.items()}
     clock.stop("score")
-    peak = read_peak()
     common = labels[splits["train"]].bincount().argmax()
     return Report(
         nodes=graph.nodes,
@@ -129,7 +128,7 @@ def run(file: Path, plan: Plan, both_ways: bool) -> Report:
         majority=float((labels[splits["test"]] == common).double().mean()),
         slices=dict(list_slices(graph)),
         seconds=clock.seconds,
-        peak_mb=None if peak is None else peak / 1e6,
+        peak_mb=read_peak_mb(),
     )
 
 

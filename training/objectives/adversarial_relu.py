@@ -189,8 +189,9 @@ class AdversarialRelu:
     def _native_attack(self, w_dm: Tensor, signs: Tensor, batch: Batch) -> Tensor:
         x_Nd, stride = batch.inputs, self.stride * 2.0**-DATA.f
         for _ in range(self.steps):
-            active = (x_Nd @ w_dm > self.shift * 2.0**-SHIFT_F).to(w_dm.dtype) * signs
-            r_N1 = self._native_values(x_Nd, w_dm, signs) - batch.targets
+            scores = (x_Nd @ w_dm).sub_(self.shift * 2.0**-SHIFT_F)
+            active = (scores > 0) * signs
+            r_N1 = scores.mul_(active).sum(-1, keepdim=True) - batch.targets
             x_Nd = x_Nd + torch.sign(active @ w_dm.transpose(0, 1)) * torch.sign(r_N1) * stride
         return x_Nd
 

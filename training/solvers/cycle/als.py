@@ -10,7 +10,7 @@ Shapes: E = k^2; see factors.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,11 +43,13 @@ DEFAULT = Plan()
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Where it is after so many sweeps: the loss |A - R|^2, by Gram matrices, so about floor * |A|^2 at its best."""
+    """Where it is after so many sweeps: the loss |A - R|^2, by Gram matrices, so about floor * |A|^2 at its best.
+    `rate` is what the sweep took away of it, as a share of what the one before did; 1 where that is not known."""
 
     number: int
     factors: Factors
     loss: float
+    rate: float = 1.0
 
 
 def solve_factor(tensor: CycleTensor, factors: Factors, mode: int) -> tuple[Tensor, float]:
@@ -83,11 +85,13 @@ def run_sweeps(tensor: CycleTensor, start: Factors) -> Iterator[Sweep]:
 
 def run_until(sweeps: Iterable[Sweep], most: int, gain: float, least: float) -> Sweep:
     """Where to stop: at sweep `most`, at one that lowers the loss to `least`, or by less than a share `gain`."""
-    before = np.inf
+    before, gained, rate = np.inf, np.inf, 1.0
     for sweep in sweeps:
+        gains = before - sweep.loss
+        rate = gains / gained if 0 <= gains < np.inf and 0 < gained < np.inf else rate
         if sweep.number >= most or sweep.loss <= least or sweep.loss > (1 - gain) * before:
-            return sweep
-        before = sweep.loss
+            return replace(sweep, rate=rate)
+        before, gained = sweep.loss, gains
     raise ValueError("sweeps: at least one expected, none came")
 
 
@@ -96,10 +100,15 @@ def run_starts(tensor: CycleTensor, rank: int, rng: np.random.Generator, plan: P
 
     Raises ProblemRefused for a rank that the tensor has not.
     """
+    return find_best(tensor, rank, rng, plan).factors
+
+
+def find_best(tensor: CycleTensor, rank: int, rng: np.random.Generator, plan: Plan = DEFAULT) -> Sweep:
+    """The last sweep of `run_starts`, with the rate at which sweeps closed in."""
     check_rank(tensor.sizes, rank)
     squared = tensor.squared_norm
     if squared == 0:
-        return make_zeros(tensor.sizes, rank)
+        return Sweep(0, make_zeros(tensor.sizes, rank), 0.0)
     best, least = None, plan.floor * squared
     for _ in range(plan.starts):
         start = draw_factors(tensor.sizes, rank, rng)
@@ -107,4 +116,5 @@ def run_starts(tensor: CycleTensor, rank: int, rng: np.random.Generator, plan: P
         best = found if best is None or found.loss < best.loss else best
     if best is None:
         raise ValueError("plan: at least one start expected, it has none")
-    return run_until(run_sweeps(tensor, best.factors), plan.sweeps, plan.gain, least).factors
+    last = run_until(run_sweeps(tensor, best.factors), plan.sweeps, plan.gain, least)
+    return last if last.number > 2 else replace(last, rate=best.rate)  # two sweeps have no rate

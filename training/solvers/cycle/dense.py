@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,37 +13,40 @@ from training.solvers.cycle.hashes import Bases, draw_hash, pair
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-NEAR = 1e-13  # of the largest entry: no more than rounding
+ROUNDING = 1e-13  # of a norm: what is no further from a span is in it
 
 
 class DenseTensor:
-    """See CycleTensor in tensors.py; `values` is [n1, n2, n3] float64, contiguous."""
+    """See CycleTensor in tensors.py; `values` is [n1, n2, n3] float64, contiguous; `squared_norm` its squares' sum."""
 
-    def __init__(self, values: Tensor) -> None:
-        self.values = values
+    def __init__(self, values: Tensor, squared_norm: float | None = None) -> None:
+        self.values, self._squared_norm = values, squared_norm
         self._seen: tuple[Tensor, Tensor] | None = None  # W and A x_3 W: modes 1 and 2 both need it
-        self._turned: tuple[Tensor, Tensor] | None = None  # Q_3 and A x_3 Q_3, the new mode first
+        self._rotated: tuple[Tensor, Tensor] | None = None  # Q_3 and A x_3 Q_3
 
     @property
     def sizes(self) -> tuple[int, int, int]:
         first, second, third = self.values.shape
         return first, second, third
 
-    @cached_property
+    @property
     def squared_norm(self) -> float:
-        flat = self.values.flatten()
-        return float(flat @ flat)
+        if self._squared_norm is None:
+            flat = self.values.flatten()
+            self._squared_norm = float(flat @ flat)
+        return self._squared_norm
 
     def rotate(self, columns: int, rows: int, rng: np.random.Generator) -> tuple[Bases, Tensor]:
         """One mode after the other, each on what the bases before have left of the array: it is read twice for the
         last mode and hardly again. Rows are not sketched: reading the array takes as long as a product with it."""
         left, found = self.values, []
+        self._rotated = None
         for _ in range(MODES):
             basis = torch.linalg.qr(_sketch_last(left, columns, rng)).Q
             found.append(basis)
-            left = (left @ basis).permute(2, 0, 1).contiguous()  # the mode before it comes last
-            self._turned = self._turned or (basis, left)
+            product = left @ basis
+            self._rotated = self._rotated or (basis, product)
+            left = product.permute(2, 0, 1).contiguous()  # the mode before it comes last
         third, second, first = found
         return (first, second, third), left
 
@@ -64,18 +66,20 @@ class DenseTensor:
     def _contract_last(self, w: Tensor) -> Tensor:
         """[n1, n2, l, i]."""
         if self._seen is None or self._seen[0] is not w:
-            self._seen = w, self._contract_turned(w)
+            product = self._contract_lifted(w)
+            self._seen = w, torch.tensordot(self.values, w, 1) if product is None else product
         return self._seen[1]
 
-    def _contract_turned(self, w: Tensor) -> Tensor:
-        """A x_3 W; from A x_3 Q_3, a fraction of the array, where W is in Q_3's span, as what was lifted by it is."""
-        turned, self._turned = self._turned, None
-        if turned is not None:
-            basis, left = turned
-            small = torch.tensordot(basis, w, ([0], [0]))
-            if torch.allclose(torch.tensordot(basis, small, 1), w, rtol=0, atol=NEAR * float(w.abs().max())):
-                return _contract(left, small, ([0], [0]))
-        return _contract(self.values, w, 1)
+    def _contract_lifted(self, w: Tensor) -> Tensor | None:
+        """Without reading the array, where W is in the span of Q_3: as a core's factors are, lifted."""
+        if self._rotated is None:
+            return None
+        basis, product = self._rotated
+        small = torch.tensordot(basis.T, w, 1)
+        if float((torch.tensordot(basis, small, 1) - w).norm()) > ROUNDING * float(w.norm()):
+            return None
+        lifted: Tensor = torch.tensordot(product, small, 1)
+        return lifted
 
     def get_values(self, cells: Ids) -> Floats:
         values: Floats = self.values.numpy()[tuple(cells.T)]
@@ -83,11 +87,6 @@ class DenseTensor:
 
     def list_cells(self) -> Ids | None:
         return None
-
-
-def _contract(left: Tensor, right: Tensor, dims: int | tuple[list[int], list[int]]) -> Tensor:
-    product: Tensor = torch.tensordot(left, right, dims)
-    return product
 
 
 def _sketch_last(values: Tensor, columns: int, rng: np.random.Generator) -> Tensor:

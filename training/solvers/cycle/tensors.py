@@ -66,10 +66,10 @@ def check_rank(sizes: Sizes, rank: int) -> int:
 
 def open_dense(values: ArrayLike) -> CycleTensor:
     """A tensor of an array [n1, n2, n3] of numbers, which is not copied if it need not be. Raises ProblemRefused."""
-    array = _read_numbers("tensor", values)
+    array, squared = _read_numbers("tensor", values)
     if array.ndim != MODES or 0 in array.shape:
         raise ProblemRefused("tensor", f"shape n1 x n2 x n3 expected, {_show(array.shape)} came")
-    return DenseTensor(torch.from_numpy(np.require(array, requirements=["C", "W"])))
+    return DenseTensor(torch.from_numpy(np.require(array, requirements=["C", "W"])), squared)
 
 
 def open_cells(cells: ArrayLike, values: ArrayLike, shape: Iterable[int] | None = None) -> CycleTensor:
@@ -77,7 +77,7 @@ def open_cells(cells: ArrayLike, values: ArrayLike, shape: Iterable[int] | None 
 
     Cells that come more than once count together. Raises ProblemRefused.
     """
-    ids, numbers = _read_cells(cells), _read_numbers("values", values)
+    ids, (numbers, _) = _read_cells(cells), _read_numbers("values", values)
     if numbers.shape != (len(ids),):
         raise ProblemRefused(
             "values", f"shape {len(ids)} expected, one for each cell, {_show(numbers.shape)} came"
@@ -91,7 +91,8 @@ def open_cells(cells: ArrayLike, values: ArrayLike, shape: Iterable[int] | None 
     return SparseTensor(sizes, ids, numbers)
 
 
-def _read_numbers(field: str, values: ArrayLike) -> Floats:
+def _read_numbers(field: str, values: ArrayLike) -> tuple[Floats, float]:
+    """The numbers, and the sum of their squares."""
     array = np.asarray(values)
     if array.dtype.kind not in "biuf":
         raise ProblemRefused(field, f"real numbers expected, {array.dtype} came")
@@ -104,7 +105,7 @@ def _read_numbers(field: str, values: ArrayLike) -> Floats:
         raise ProblemRefused(
             field, f"squares that float64 can sum expected, numbers of up to {most:.1e} came"
         )
-    return numbers
+    return numbers, squared
 
 
 def _read_cells(cells: ArrayLike) -> Ids:
