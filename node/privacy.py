@@ -26,15 +26,17 @@ class WrongTerms(ValueError):
 
 
 def read_terms(value: object) -> dict[str, float | int]:
-    """Terms of a table, or of texts KEY=VALUE in a list or between commas; an empty one is none. WrongTerms."""
+    """Terms of a table, or of texts KEY=VALUE in a list or between commas. WrongTerms, also for none: whoever writes
+    the word wants privacy, and samples without terms are trained on without noise."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
     if isinstance(value, list | tuple):
-        value = dict(_split(text) for text in value)
+        pairs = [_split(text) for text in value]
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            raise WrongTerms(f"each term once, of {EXPECTED}")
     if not isinstance(value, dict):
         raise WrongTerms(EXPECTED)
-    if not value:
-        return {}
     terms = DEFAULTS | value
     if set(terms) != {"epsilon", "delta", *DEFAULTS} or any(
         isinstance(term, bool) or not isinstance(term, int | float) for term in terms.values()
@@ -70,4 +72,6 @@ def _split(text: object) -> tuple[str, object]:
         value = Decimal(number)
     except InvalidOperation:
         raise WrongTerms(EXPECTED) from None
+    if not value.is_finite():
+        raise WrongTerms(EXPECTED)
     return name.strip(), int(value) if name.strip() in DEFAULTS and value == int(value) else float(value)

@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             options.json.write_text(json.dumps(asdict(report), indent=1) + "\n")
     except OSError as error:
-        print(f"error: {error.filename}: cannot be written: {error.strerror}", file=sys.stderr)
+        place = error.filename or options.output or options.json  # a full disk has no name
+        print(f"error: {place}: cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 
@@ -162,8 +163,10 @@ def read_samples(path: Path, unit: bool) -> tuple[NDArray[np.generic], NDArray[n
     if not unit or inputs.ndim != 2 or inputs.dtype.kind not in "biuf":
         return inputs, targets  # or refused later, with everything else
     lengths = np.linalg.norm(inputs.astype(np.float64), axis=1, keepdims=True)
-    if not lengths.all():
-        raise ProblemRefused("inputs", "lengths above 0 expected for --unit, a sample of zeros came")
+    if not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise ProblemRefused(
+            "inputs", "finite lengths above 0 expected for --unit, a sample with another came"
+        )
     return inputs / lengths, targets
 
 

@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             options.json.write_text(json.dumps(asdict(report), indent=1) + "\n")
     except OSError as error:
-        print(f"error: {error.filename}: cannot be written: {error.strerror}", file=sys.stderr)
+        place = error.filename or options.output or options.json  # a full disk has no name
+        print(f"error: {place}: cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 

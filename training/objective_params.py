@@ -99,7 +99,7 @@ OBJECTIVES = {
         params=(
             IntegerParam("tokens", 1, 64),
             IntegerParam("width", 1, 256),
-            IntegerParam("neurons", 1, 1024),
+            IntegerParam("neurons", 8, 1024),
             IntegerParam("outputs", 2, 256),
             TARGETS,
         ),

@@ -21,9 +21,9 @@ def read_samples(npz: bytes, layout: Layout, keys: Shorts) -> Split:
     """
     inputs, targets = _load(npz)
     units = _read_units("inputs", inputs, layout.inputs)
-    problem = find_wrong_id(units, layout)
-    if problem:
-        raise BadInput(f"own samples: inputs: {problem}")
+    if find_wrong_id(units, layout):  # what came is nobody's business
+        places = ", ".join(f"0 to {count - 1}" for count in layout.ids)
+        raise BadInput(f"own samples: inputs: ids expected, {places} in their columns; others came")
     if len(targets) != len(inputs):
         raise BadInput(f"targets: as many as inputs ({len(inputs)}) expected, got {len(targets)}")
     if layout.rows is not None:

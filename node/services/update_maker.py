@@ -34,6 +34,7 @@ from node.services.update_plan import (
     has_ended,
     has_paying_job,
     is_due,
+    most_shares,
     take_shares,
 )
 from node.trainer.client import SamplesRefused, TrainingRefused
@@ -157,9 +158,13 @@ class UpdateMaker:
 
     async def _check_means(self, plan: Plan) -> None:
         """NotEnough where an update could not be committed to: a private one would spend its budget for nothing."""
-        share = (bytes(SHARE_BYTES),)
-        probe = CommitUpdate(plan.job_id, plan.round, bytes(HASH_BYTES), plan.limit_bytes, share)
-        await self._chain.call(lambda chain: sign_for(chain, self._chain.mempool, self._account, probe))
+
+        def sign(chain: Chain) -> object:
+            shares = (bytes(SHARE_BYTES),) * most_shares(chain.params)
+            probe = CommitUpdate(plan.job_id, plan.round, bytes(HASH_BYTES), plan.limit_bytes, shares)
+            return sign_for(chain, self._chain.mempool, self._account, probe)
+
+        await self._chain.call(sign)
 
     def _ask(self, plan: Plan) -> TrainRequest:
         return TrainRequest(

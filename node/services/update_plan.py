@@ -14,6 +14,7 @@ from ledger.jobspec import JobSpec
 from ledger.lifecycle import load_spec
 from ledger.market import reveal_window
 from ledger.mempool import Mempool
+from ledger.params import ChainParams
 from ledger.records import JobRecord, JobStatus
 from ledger.settlement import STEPS_KEPT, get_due_round, make_settle_task
 from ledger.sidecars import least_shares, most_committed
@@ -149,6 +150,11 @@ def time_left_s(chain: Chain, job_id: bytes, height: int, block_s: float) -> flo
     return (blocks_left(chain, job_id, height) - BLOCKS_TO_COMMIT) * block_s
 
 
+def most_shares(params: ChainParams) -> int:
+    """The most shares that a commitment of this node has: half of what a block takes."""
+    return min(params.update_shares, max(1, params.block_shares // 2))
+
+
 def take_shares(
     chain: Chain, box: ShareBox, waiting: Sequence[CommitUpdate], update: KeptUpdate
 ) -> tuple[bytes, ...]:
@@ -163,7 +169,7 @@ def take_shares(
         raise RoundOver(f"round {update.round} of job {job_id.hex()[:8]} is over, it is round {now}")
     room = params.block_shares * blocks_left(chain, job_id, chain.head.height + 1) // (len(waiting) + 1)
     least = least_shares(len(update.payload), params)
-    most = max(least, min(params.update_shares, params.block_shares // 2, room))
+    most = max(least, min(most_shares(params), room))
     taken = frozenset(share for body in waiting for share in body.shares)
     chosen = box.choose(chain, most, taken)
     return tuple(share.encode() for share in chosen) if len(chosen) >= least else ()

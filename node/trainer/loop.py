@@ -16,7 +16,13 @@ from ledger.hashing import tagged_hash
 from ledger.jobspec import decode_spec
 from ledger.params import ChainParams
 from node.trainer.inbox import Inbox
-from node.trainer.private import PUBLIC_SHARE, SamplesRefused, describe_private, open_private
+from node.trainer.private import (
+    PUBLIC_SHARE,
+    SamplesRefused,
+    check_not_promised,
+    describe_private,
+    open_private,
+)
 from node.trainer.requests import TrainRequest, decode_request
 from node.work import task_of
 from node.worker.wire import Frame, FrameReader, write_frame
@@ -144,6 +150,9 @@ class Trainer:
             update = self._find_update(token, request, work, public_s, private)
         except PrivacyRefused as error:
             raise SamplesRefused(f"{request.samples_path}: {error}") from error
+        except Refused as error:
+            spent = f"; {private.account.describe()}" if private.account else ""
+            raise Refused(f"{error}{spent}") from error
         return [*self._pack(request, update), private.warning, *describe_private(private)]
 
     def _find_update(
@@ -174,15 +183,17 @@ class Trainer:
 
     def _load(self, request: TrainRequest) -> tuple[LocalWork, str]:
         """What there is to train on, and why the miner's own samples are not in it, if they should be."""
-        from training.errors import BadInput
+        from training.errors import BadInput, PrivacyRefused
 
         if not request.samples_path:
             return self._load_with(request, b""), ""
-        path = Path(request.samples_path)
+        path, public = Path(request.samples_path), self._load_with(request, b"")
         try:
-            return self._load_with(request, _read_samples(path)), ""
-        except BadInput as error:
-            return self._load_with(request, b""), f"own samples not used: {path}: {error}"
+            npz = _read_samples(path)
+            check_not_promised(request, public, npz)
+            return self._load_with(request, npz), ""
+        except (BadInput, PrivacyRefused) as error:
+            return public, f"own samples not used: {path}: {error}"
 
     def _load_with(self, request: TrainRequest, own_samples: bytes) -> LocalWork:
         from training.local import load_work

@@ -47,6 +47,22 @@ def open_private(
     )
 
 
+def check_not_promised(request: TrainRequest, work: LocalWork, npz: bytes) -> None:
+    """PrivacyRefused for samples that a node with other settings promised privacy; BadInput for what does not fit."""
+    from training.errors import PrivacyRefused
+    from training.private.update_budget import has_budget
+    from training.samples import read_samples
+
+    directory = Path(request.privacy_path)
+    if not request.privacy_path or not directory.is_dir():
+        return
+    if has_budget(directory, read_samples(npz, work.objective.layout, work.train.keys)):
+        raise PrivacyRefused(
+            "privacy",
+            "these samples were promised privacy, and no terms are set now: set `privacy` again, or leave them out",
+        )
+
+
 def describe_private(private: PrivateUpdate | None) -> Frame:
     """The last two values of a Trained: the accounting, and the budget in words."""
     if private is None or private.accounting is None or private.account is None:

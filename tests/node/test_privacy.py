@@ -15,14 +15,15 @@ from training.private.cost import PrivacyTerms
         ("epsilon=8, delta=1e-5", (8000, 10**10, 32, 1)),
         (["epsilon=0.5", "delta=1e-15", "updates=7", "steps=2"], (500, 1, 7, 2)),
         ({"epsilon": 0.0019, "delta": 0.9999999999999999}, (1, 10**15 - 1, 32, 1)),
-        ({}, ()),
-        ("", ()),
     ],
 )
 def test_terms_are_counted_rounded_down(value: object, counted: tuple[int, ...]) -> None:
     assert count_terms(read_terms(value)) == counted
-    if counted:
-        PrivacyTerms(*counted)
+    PrivacyTerms(*counted)
+
+
+def test_no_terms_are_counted_as_none() -> None:
+    assert count_terms({}) == ()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,15 @@ def test_terms_are_counted_rounded_down(value: object, counted: tuple[int, ...])
         {"epsilon": 8, "delta": 1e-5, "updates": 2.5},
         {"epsilon": 8, "delta": 1e-5, "steps": 65},
         {"epsilon": 8, "delta": 1e-5, "clip": 1},
+        {},
+        "",
+        " , ",
+        [],
         "epsilon=8",
+        "epsilon=snan,delta=1e-5",
+        "epsilon=8,delta=1e-5,updates=nan",
+        "epsilon=8,delta=1e-5,updates=inf",
+        "epsilon=1,delta=1e-5,epsilon=64",
         "epsilon=eight,delta=1e-5",
         "epsilon=8,delta=1e-5,updates=2.5",
         7,

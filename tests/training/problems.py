@@ -185,7 +185,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
         "graph_network", (4, 6, 11, 5, 1), shard=20, rates=((1, 10), (1, 11)), steps=3
     ),
     "graph rows": lambda: make_problem(
-        "graph_network", (64, 3, 5, 3, 0), shard=3, rates=((3, 12), (3, 12)), train=4
+        "graph_network", (64, 3, 8, 3, 0), shard=3, rates=((3, 12), (3, 12)), train=4
     ),
     "graph saturated": lambda: make_problem(
         "graph_network",
@@ -195,8 +195,8 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
         input_bits=16,
         weights="saturated",
     ),
-    "graph one neuron": lambda: make_problem(
-        "graph_network", (1, 1, 1, 2, 1), shard=1, rates=((1, 48), (4095, 0))
+    "graph few of all": lambda: make_problem(
+        "graph_network", (1, 1, 8, 2, 1), shard=1, rates=((1, 48), (4095, 0))
     ),
     "cycle rank": lambda: make_problem(
         "cycle_rank", (5, 4, 3, 3), shard=20, rates=((1, 5), (1, 6), (3, 7)), steps=3

@@ -51,7 +51,7 @@ def test_fallback_and_doubts_are_printed(tmp_path: Path, capsys: pytest.CaptureF
         ({"inputs": np.ones(10)}, "inputs: shape n x d expected"),
         (
             {"inputs": np.zeros((10, 6))},
-            "inputs: lengths above 0 expected for --unit, a sample of zeros came",
+            "inputs: finite lengths above 0 expected for --unit",
         ),
         ({"targets": np.arange(10)}, "targets: -1 or 1 in all expected"),
         ({"targets": np.array([{}])}, "file: .npz without pickled arrays expected"),

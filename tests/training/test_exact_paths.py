@@ -174,7 +174,7 @@ def test_pair_that_would_count_less_than_nothing_counts_nothing() -> None:
 @given(
     st.integers(1, 12),
     st.integers(1, 20),
-    st.integers(1, 40),
+    st.integers(8, 40),
     st.integers(2, 20),
     st.booleans(),
     st.integers(1, 70),

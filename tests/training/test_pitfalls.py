@@ -190,7 +190,7 @@ def test_nodes_without_neighbours_are_told(folder: Path) -> None:
     rows = np.random.default_rng(1).uniform(-1, 1, (40, 2, 3))
     rows[:7] = 0
     write(folder, np.tile([0.5, 0.5], (40, 1)), rows)
-    text = 'tokens = 2\nwidth = 3\nneurons = 4\noutputs = 2\ntargets = "values"\n'
+    text = 'tokens = 2\nwidth = 3\nneurons = 8\noutputs = 2\ntargets = "values"\n'
     prepared = make_updates_alone(folder, text, "graph_network")
     notes = list_pitfalls(prepared.file, prepared.blob)
     assert len(notes) == 1

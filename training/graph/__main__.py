@@ -24,9 +24,13 @@ from training.arrays import Arrays, read_arrays
 from training.clock import Clock
 from training.errors import ProblemRefused, TrainingError
 from training.graph.graph import Graph, open_graph, read_edges
-from training.graph.train import Kind, Plan, score, train
+from training.graph.train import Kind, Plan, check_labels, score, train
 from training.memory import read_peak_mb
 
+LIMITS = (
+    ("hidden", 1, 1 << 16), ("epochs", 1, 1 << 30), ("threads", 1, 1024), ("seed", 0, (1 << 63) - 1),
+    ("rate", 1e-30, 1e30), ("decay", 0, 1e30),
+)  # fmt: skip
 NEEDED, SPLITS = ("edges", "features", "labels", "train", "test"), ("train", "validation", "test")
 
 
@@ -70,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             options.json.write_text(json.dumps(asdict(report), indent=1) + "\n")
         except OSError as error:
-            print(f"error: {error.filename}: cannot be written: {error.strerror}", file=sys.stderr)
+            print(f"error: {options.json}: cannot be written: {error.strerror}", file=sys.stderr)
             return 1
     return 0
 
@@ -95,13 +99,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--both-ways", action="store_true", help="edges stand in one direction, both count")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what is printed there")
     options = parser.parse_args(arguments)
-    for name in ("hidden", "epochs"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name}: a number from 1 expected, got {getattr(options, name)}")
-    if options.threads is not None and options.threads < 1:
-        parser.error(f"--threads: a number from 1 expected, got {options.threads}")
-    if options.seed < 0:
-        parser.error(f"--seed: a number from 0 expected, got {options.seed}")
+    for name, low, high in LIMITS:
+        value = getattr(options, name)
+        if value is not None and not low <= value <= high:
+            parser.error(f"--{name}: {low:g} to {high:g} expected, got {value:g}")
     return options
 
 
@@ -144,7 +145,10 @@ def open_problem(arrays: Arrays, both_ways: bool) -> Problem:
     edges = read_edges(arrays["edges"], both_ways)
     graph = open_graph(edges, len(features) if features.ndim else 0)
     splits = {name: read_split(arrays, name, graph.nodes) for name in SPLITS if name in arrays}
-    return Problem(graph, features, read_whole(arrays, "labels"), splits)
+    labels = read_whole(arrays, "labels")
+    for name, nodes in splits.items():
+        check_labels(graph, labels, nodes, name)  # before anything is trained
+    return Problem(graph, features, labels, splits)
 
 
 def read_whole(arrays: Arrays, name: str) -> Tensor:

@@ -29,6 +29,7 @@ Kind = Literal["gcn", "mean", "sum"]
 NEEDED = ("edges", "features", "labels")
 MOST_ROWS = 64  # of a node, as the objective has it
 MOST_BYTES = 1 << 30
+MOST_LABEL = 255
 Edges = NDArray[np.int64]
 
 
@@ -49,10 +50,11 @@ class Labelled:
 
 
 def make_rows(graph: Graph, features: Tensor, most: int, seed: int, kind: Kind = "gcn") -> Rows:
-    """At most `most` rows for each node, its own among them; features [n, d] float32 or float64.
+    """At most `most` rows for each node; features [n, d] float32 or float64.
 
     kind: how both layers weigh edges, of which a node's loop is one: "gcn" symmetrically, "mean" by the number of the
-    node's edges, "sum" by 1. Where a node has more edges, `most` are drawn, and count the more. Raises ProblemRefused.
+    node's edges, "sum" by 1. Where a node has more edges, `most` of them are drawn, its loop as likely as any, and
+    count the more. Raises ProblemRefused.
     """
     if not 1 <= most <= MOST_ROWS:
         raise ProblemRefused("rows", f"1 .. {MOST_ROWS} expected, {most} came")
@@ -73,6 +75,8 @@ def make_rows(graph: Graph, features: Tensor, most: int, seed: int, kind: Kind =
         np.arange(len(edges)) - (np.cumsum(np.minimum(degrees, length)) - np.minimum(degrees, length))[ends]
     )
     values[ends, slots] = weights[:, None] * seen[looped.sources[edges]]
+    if not np.isfinite(values).all():
+        raise ProblemRefused("features", "such whose sums are numbers of float32 expected, larger ones came")
     return Rows(values, int((degrees > length).sum()))
 
 
@@ -94,12 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
         found = run(read_arrays(options.file), options)
-        np.savez_compressed(options.output, rows=found.values, labels=found.labels)
+        with options.output.open("wb") as file:
+            np.savez_compressed(file, rows=found.values, labels=found.labels)
     except TrainingError as error:
         print(f"error: {options.file}: {error}", file=sys.stderr)
         return 3
     except OSError as error:
-        print(f"error: {error.filename}: cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"error: {options.output}: cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     shape = " x ".join(map(str, found.values.shape))
     print(f"{options.output}: rows {shape}, within {np.abs(found.values).max(initial=0):.3g}, and labels")
@@ -123,6 +128,12 @@ def run(arrays: Arrays, options: argparse.Namespace) -> Labelled:
     graph = open_graph(read_edges(arrays["edges"], options.both_ways), len(features) if features.ndim else 0)
     if labels.shape != (graph.nodes,):
         raise ProblemRefused("labels", f"{graph.nodes} expected, {list(labels.shape)} came")
+    if not features.shape[1]:
+        raise ProblemRefused("features", "at least one for each node expected, none came")
+    if labels.max(initial=-1) < 0 or labels.max() > MOST_LABEL:
+        raise ProblemRefused(
+            "labels", f"classes 0 to {MOST_LABEL} expected, {labels.max(initial=-1)} came at the most"
+        )
     rows = make_rows(graph, features, options.rows, options.seed, options.kind)
     print(f"{rows.cut} of {graph.nodes} nodes have more edges than rows: of theirs some are drawn")
     return Labelled(rows.values[labels >= 0], labels[labels >= 0])

@@ -17,6 +17,9 @@ from training.graph.layers import GCN, GIN, SAGE
 Kind = Literal["gcn", "sage", "sage-max", "gin"]
 
 
+MOST_CLASSES = 1 << 16
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     kind: Kind = "gcn"
@@ -94,22 +97,24 @@ def measure_loss(
     return loss
 
 
-def check_labels(graph: Graph, labels: Tensor, nodes: Tensor) -> Tensor:
-    """The labels of these nodes. Raises ProblemRefused."""
+def check_labels(graph: Graph, labels: Tensor, nodes: Tensor, name: str = "nodes") -> Tensor:
+    """The labels of these nodes, which go by that name. Raises ProblemRefused."""
     if labels.dtype != torch.int64 or labels.shape != (graph.nodes,):
         came = f"{labels.dtype} {list(labels.shape)}"
         raise ProblemRefused("labels", f"int64 [{graph.nodes}] expected, one for each node, {came} came")
     if nodes.dtype != torch.int64 or nodes.ndim != 1 or not len(nodes):
         came = f"{nodes.dtype} {list(nodes.shape)}"
-        raise ProblemRefused("nodes", f"numbers of some nodes, int64, expected, {came} came")
+        raise ProblemRefused(name, f"numbers of some nodes, int64, expected, {came} came")
     least, most = (int(value) for value in nodes.aminmax())
     if least < 0 or most >= graph.nodes:
         wrong = least if least < 0 else most
-        raise ProblemRefused("nodes", f"numbers of {graph.nodes} nodes, from 0, expected, {wrong} came")
+        raise ProblemRefused(name, f"numbers of {graph.nodes} nodes, from 0, expected, {wrong} came")
     known = labels[nodes]
-    if int(known.min()) < 0:
+    least, most = (int(value) for value in known.aminmax())
+    if least < 0 or most >= MOST_CLASSES:
+        wrong = least if least < 0 else most
         raise ProblemRefused(
-            "labels", f"classes from 0 expected where they are used, {int(known.min())} came"
+            "labels", f"classes 0 to {MOST_CLASSES - 1} expected where they are used, {wrong} came in {name}"
         )
     return known
 

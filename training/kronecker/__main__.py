@@ -24,7 +24,7 @@ from training.arrays import Arrays, read_arrays
 from training.errors import ProblemRefused, TrainingError
 from training.kronecker.factors import Factor, open_factor
 from training.kronecker.sparsify import Sparsifier, sparsify
-from training.kronecker.spectral import compute_features, measure_error
+from training.kronecker.spectral import measure_pairs
 from training.kronecker.trained import judge
 
 NAMES = ("A1", "A2")
@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             options.json.write_text(json.dumps(asdict(report) | {"total": report.total}, indent=1) + "\n")
     except OSError as error:
-        print(f"error: {error.filename}: cannot be written: {error.strerror}", file=sys.stderr)
+        place = error.filename or options.output or options.json  # a full disk has no name
+        print(f"error: {place}: cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 
@@ -104,7 +105,6 @@ def approximate(path: Path, epsilon: float, seed: int) -> tuple[Report, Sparsifi
     begin_s = time.monotonic()
     found = sparsify(first, second, epsilon, np.random.default_rng(seed))
     simulation_s = time.monotonic() - begin_s
-    features = compute_features(first, second, found.first, found.second)
     report = Report(
         rows=(first.count, second.count),
         columns=(first.width, second.width),
@@ -112,7 +112,7 @@ def approximate(path: Path, epsilon: float, seed: int) -> tuple[Report, Sparsifi
         epsilon=epsilon,
         seed=seed,
         pairs=len(found.weights),
-        error=measure_error(features, found.weights**2),
+        error=measure_pairs(first, second, found.first, found.second, found.weights**2),
         queries={name: draws.queries.stages for name, draws in zip(NAMES, found.draws, strict=True)},
         row_reads=first.count + second.count,
         simulation_s=simulation_s,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from training.errors import ProblemRefused
 
+LARGEST = 1e100  # squares of it are numbers
 MOST_CONDITION = 1e12  # beyond, scores of float64 mean nothing in the weakest direction
 MOST_COLUMNS = 64  # of both together the check has matrices with (d1 d2)^2 entries
 
@@ -50,6 +51,8 @@ def open_factor(array: NDArray[np.generic], name: str) -> Factor:
     if not np.isfinite(rows).all():
         row = int(np.flatnonzero(~np.isfinite(rows).all(1))[0])
         raise ProblemRefused(name, f"finite numbers expected, row {row} has others")
+    if abs(rows).max() > LARGEST:
+        raise ProblemRefused(name, f"numbers within {LARGEST:g} expected, {abs(rows).max():.3g} came")
     triangle: Floats = np.linalg.qr(rows, mode="r")  # type: ignore[assignment]  # a stub's overload
     sizes = np.linalg.svd(triangle, compute_uv=False)
     if not sizes[-1] > 0 or sizes[0] / sizes[-1] > MOST_CONDITION:

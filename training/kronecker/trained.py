@@ -17,9 +17,10 @@ from safetensors.numpy import load
 
 from training.errors import ProblemRefused
 from training.kronecker.factors import Factor, Floats, Ids
-from training.kronecker.spectral import compute_features, measure_error
+from training.kronecker.spectral import measure_pairs
 
 MAX_CHECKPOINT_BYTES = 1 << 24
+LARGEST = 1e100  # its square is a number
 NAMES = ("first", "second", "weights")
 
 
@@ -43,19 +44,22 @@ def judge(
         raise ProblemRefused(
             "file", f"arrays {', '.join(NAMES)} expected beside A1 and A2, {missing[0]} is missing"
         )
+    if arrays["weights"].dtype.kind not in "fiu":
+        raise ProblemRefused("weights", f"real numbers expected, {arrays['weights'].dtype} came")
     weights = arrays["weights"].astype(np.float64)
-    if weights.ndim != 1 or not np.isfinite(weights).all():
-        raise ProblemRefused("weights", f"finite numbers [m] expected, {list(weights.shape)} came")
+    if weights.ndim != 1 or not weights.size or not (abs(weights) <= LARGEST).all():
+        raise ProblemRefused(
+            "weights", f"numbers [m] within {LARGEST:g} expected, {list(weights.shape)} came"
+        )
     i, j = (
         _read_ids(arrays[name], name, len(weights), factor)
         for name, factor in zip(NAMES[:2], (first, second), strict=True)
     )
-    features = compute_features(first, second, i, j)
     counts = np.maximum(1 + read_weights(checkpoint, len(weights)), 0.0)
     return Judged(
         pairs=len(weights),
-        sampled=measure_error(features, weights**2),
-        trained=measure_error(features, weights**2 * counts),
+        sampled=measure_pairs(first, second, i, j, weights**2),
+        trained=measure_pairs(first, second, i, j, weights**2 * counts),
         left_out=int((counts == 0).sum()),
         largest=float(counts.max()),
     )
@@ -78,7 +82,7 @@ def read_weights(path: Path, count: int) -> Floats:
         tensors = load(path.read_bytes())
     except OSError as error:
         raise ProblemRefused("checkpoint", f"cannot be read: {error.strerror or error}") from None
-    except SafetensorError as error:
+    except (SafetensorError, KeyError) as error:  # KeyError: a dtype that numpy has not
         raise ProblemRefused("checkpoint", f"a safetensors file expected: {error}") from None
     w = tensors.get("w")
     if w is None or w.shape != (count, 1) or w.dtype != np.float64 or not np.isfinite(w).all():

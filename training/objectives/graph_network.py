@@ -37,7 +37,8 @@ from training.splits import NO_LABELS, NO_ROWS, Layout, Shorts, Split
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_TOKENS, MAX_INPUTS, MAX_NEURONS, MAX_OUTPUTS, MAX_SHARD, MAX_ROWS = 64, 256, 1024, 256, 1024, 4096
+MAX_TOKENS, MAX_INPUTS, MAX_OUTPUTS, MAX_SHARD, MAX_ROWS = 64, 256, 256, 1024, 4096
+MIN_NEURONS, MAX_NEURONS = 8, 1024  # kernels pad to 8: fewer would cost more than they declare
 VALUE = Grid(20, 24)
 HIDDEN = Grid(14, 20)
 MIXED_GRADIENT = Grid(18, 22)
@@ -66,7 +67,7 @@ class GraphNetwork:
         tokens, inputs, neurons, outputs, targets = params
         check_range("params tokens", tokens, 1, MAX_TOKENS)
         check_range("params width", inputs, 1, MAX_INPUTS)
-        check_range("params neurons", neurons, 1, MAX_NEURONS)
+        check_range("params neurons", neurons, MIN_NEURONS, MAX_NEURONS)
         check_range("params outputs", outputs, 2, MAX_OUTPUTS)
         check_range("params targets", targets, 0, 1)
         Product("r = row sums of P G", ATTENTION, PROBABILITY_GRADIENT, 1, outputs, 1)  # its budget, too

@@ -62,7 +62,7 @@ def spend(directory: Path, name: str, epsilon: float, delta: float, totals: tupl
 
     Raises PrivacyRefused where a total would be exceeded or the file is none; OSError where it cannot be written.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(directory)
     with hold_directory(directory):
         path = directory / f"{name}.json"
         old = read_budget(path) if path.exists() else Budget(*totals)
@@ -93,7 +93,9 @@ def read_budget(path: Path) -> Budget:
         budget = _parse(value)
     except (ValueError, TypeError, KeyError) as error:
         raise PrivacyRefused(
-            "budget", f"{path} is damaged ({error}): what was spent is not known; restore it from a copy"
+            "budget",
+            f"{path} is damaged ({error}): what was spent is not known; restore it from a copy if nothing was released"
+            " since",
         ) from None
     return budget
 
@@ -131,7 +133,18 @@ def write_whole(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def make_directory(directory: Path) -> None:
+    """A directory of budgets, for its owner alone, there for good when this returns: lost, it would begin anew."""
+    if not directory.is_dir():
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sync(directory.parent)
+
+
+def _sync(directory: Path) -> None:
+    folder = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -27,6 +27,10 @@ def bracket_delta(sums: Sequence[tuple[float, int]], epsilon: float) -> tuple[fl
     square = math.fsum(count * mu * mu for mu, count in sums)
     half = square / 2 + REACH * math.sqrt(square)
     step = 2 * half / POINTS
+    if (
+        sum(count for _, count in sums) * step > half / 4
+    ):  # rounding up would carry losses round the grid's end
+        raise ValueError(f"sums: at most {POINTS // 8} expected, more came")
     low, high = (_compute_delta(sums, epsilon, step, up) for up in (0, 1))
     return max(0.0, low - NOISE_FLOOR), high + NOISE_FLOOR
 

@@ -14,7 +14,8 @@ import math
 from dataclasses import dataclass
 
 from training.errors import PrivacyRefused
-from training.private.gaussian import compute_delta
+from training.private.gaussian import compute_delta, compute_tail
+from training.private.noise import FARTHEST
 
 COST_F = 40  # costs are in units of 2^-40
 NOISE_F = 24  # deviations, in units of 2^-24 of the clip
@@ -25,6 +26,7 @@ MOST_NOISE = 1 << (18 + NOISE_F)  # further, noise and sums would leave what flo
 MOST_COST = 1 << 62
 MARGIN = 1e-9  # relative, of delta: more than its computation errs by
 HALVINGS = 200
+CUT = 1e-3  # of delta, at the most, that where the drawn noise ends may add
 DEFAULT_UPDATES, DEFAULT_STEPS = 32, 1
 
 
@@ -97,7 +99,24 @@ def find_noise(terms: PrivacyTerms) -> int:
             f"an epsilon of {terms.epsilon / EPSILON_UNITS:g} is too little for {sums} noised sums: ask for fewer"
             " updates",
         )
+    _check_ends(terms, noise, sums)
     return noise
+
+
+def _check_ends(terms: PrivacyTerms, noise: int, sums: int) -> None:
+    """Drawn noise ends where a normal number would go on: what lies beyond one neighbour's end tells it from the other.
+
+    Raises PrivacyRefused where that is as likely as a share CUT of delta.
+    """
+    mu = 2.0 * 2**NOISE_F / noise
+    told = sums * (compute_tail(FARTHEST - mu) - compute_tail(FARTHEST))
+    if told > CUT * terms.delta / DELTA_UNITS:
+        raise PrivacyRefused(
+            "privacy",
+            f"epsilon {terms.epsilon / EPSILON_UNITS:g} and delta {terms.delta / DELTA_UNITS:g} for {sums} noised sums"
+            f" need noise beyond {FARTHEST} deviations, where ours ends: ask for a smaller epsilon, a larger delta or"
+            " more updates",
+        )
 
 
 def _check(field: str, value: int, most: int, unit: str) -> None:

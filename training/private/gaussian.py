@@ -23,6 +23,11 @@ def compute_delta(sigma: float, sensitivity: float, epsilon: float) -> float:
     return -math.exp(first) * math.expm1(second - first) if second < first else 0.0
 
 
+def compute_tail(x: float) -> float:
+    """How likely a normal number is above x."""
+    return math.erfc(x / math.sqrt(2)) / 2
+
+
 def find_sigma(sensitivity: float, epsilon: float, delta: float) -> float:
     """The least sigma for (epsilon, delta), rounded up in its last digits."""
     low, high = 0.0, sensitivity

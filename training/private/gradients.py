@@ -3,8 +3,8 @@
 Each sample's gradient is taken along a few directions, shortened to length C, and rounded towards zero on a grid of
 C 2^-30; then integers are added, in any order, and the noise of every entry, rounded to the same grid, too. So
 replacing one sample moves the sum by at most 2 C, exactly, and the noise does not depend on the samples in any bit:
-floating point (Mironov, CCS 2012) has no part in the sum. What is left of it is that normal numbers are made of 106
-random bits and end at 8.6 deviations (noise.py). Source of the mechanism: DP-SGD, Abadi et al., arXiv 1607.00133.
+floating point (Mironov, CCS 2012) has no part in the sum. What is left of it is that normal numbers are made of 159
+random bits and end at 12.1 deviations (noise.py). Source of the mechanism: DP-SGD, Abadi et al., arXiv 1607.00133.
 """
 
 from __future__ import annotations

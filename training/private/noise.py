@@ -3,8 +3,8 @@
 numpy's generators are no such source: who sees enough of their output knows the rest. Here the words of call c are
 SHAKE-256("gc/private-noise", seed, c), so they tell nothing of the seed or of one another.
 
-What float64 leaves open: these numbers are not continuous. Normals end at 8.6 deviations (they would pass that in 1 of
-10^17 draws), and which floats can come up at all depends on what noise is added to (Mironov, CCS 2012); releases are
+What float64 leaves open: these numbers are not continuous. Normals end at 12.1 deviations (they would pass that in 1 of
+10^33 draws), and which floats can come up at all depends on what noise is added to (Mironov, CCS 2012); releases are
 rounded to a grid, which hides the low bits but proves nothing. The time a draw takes depends on it, too.
 """
 
@@ -21,6 +21,9 @@ Array = NDArray[np.float64]
 SEED_BYTES = 32
 TAG = b"gc/private-noise"
 UNIFORM_STEP = 2.0**-53
+
+
+FARTHEST = 12.1  # deviations: no normal number that is drawn is farther out than 12.18
 
 
 class SecretNoise:
@@ -42,8 +45,10 @@ class SecretNoise:
     def draw_normal(self, count: int) -> Array:
         """`count` standard normal numbers, by Box and Muller."""
         pairs = (count + 1) // 2
-        uniform = self.draw_uniform(2 * pairs)
-        radius, angle = np.sqrt(-2 * np.log(uniform[:pairs])), 2 * math.pi * uniform[pairs:]
+        coarse, fine, turn = self.draw_uniform(3 * pairs).reshape(3, pairs)
+        # 53 bits end at 8.6 deviations, within reach of small deltas; 53 more below them go to 12.
+        distance = (coarse - UNIFORM_STEP / 2) + fine * UNIFORM_STEP
+        radius, angle = np.sqrt(-2 * np.log(distance)), 2 * math.pi * turn
         return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
 
     def draw_chi_square(self, degrees: int) -> float:

@@ -98,18 +98,19 @@ class PrivateUpdate:
 
         def announce(frame: Frame) -> None:
             self._check()
-            self._check_time((begin_s - self._time_left()) * self._samples.count / self._step.looked_at)
+            public_s = begin_s - self._time_left()  # a sum takes no longer for each sample
+            self._check_time(public_s * (1 + self._samples.count / self._step.looked_at))
             self._spend(frame.clip)
 
         return take_private_steps(self._step, point, self._terms.steps, announce).to(weights)
 
-    def _check_time(self, sum_s: float) -> None:
-        needed_s, left_s = sum_s * self._terms.steps, min(MOST_S, self._time_left())
+    def _check_time(self, step_s: float) -> None:
+        needed_s, left_s = step_s * self._terms.steps, min(MOST_S, self._time_left())
         if needed_s > left_s:
             raise PrivacyRefused(
                 "privacy",
-                f"sums over {self._samples.count} own samples take about {needed_s:.1f} s, and there are {left_s:.1f} s"
-                " for them: nothing was spent",
+                f"{self._terms.steps} steps with {self._samples.count} own samples take about {needed_s:.1f} s, and"
+                f" there are {left_s:.1f} s for them: nothing was spent",
             )
 
     def _spend(self, clip: int) -> None:

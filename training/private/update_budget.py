@@ -17,7 +17,7 @@ from typing import Any
 
 from training.errors import PrivacyRefused
 from training.hashing import compute_tagged_hash
-from training.private.budget import SIZE_LIMIT, hold_directory, write_whole
+from training.private.budget import SIZE_LIMIT, hold_directory, make_directory, write_whole
 from training.private.cost import (
     DELTA_UNITS,
     EPSILON_UNITS,
@@ -63,7 +63,7 @@ def identify_samples(directory: Path, samples: Split) -> bytes:
 
     Raises PrivacyRefused for a secret that is lost or damaged; OSError where it cannot be written.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(directory)
     with hold_directory(directory):
         secret = _read_secret(directory)
     targets = samples.labels.reshape(-1, 1) if samples.rows is NO_ROWS else samples.rows
@@ -75,12 +75,19 @@ def identify_samples(directory: Path, samples: Split) -> bytes:
     return compute_tagged_hash("gc/private-samples", secret, width, *rows)
 
 
+def has_budget(directory: Path, samples: Split) -> bool:
+    """Whether these samples were ever promised privacy here. Raises as identify_samples."""
+    if not (directory / SECRET_FILE).exists() and next(directory.glob("*.json"), None) is None:
+        return False
+    return (directory / f"{identify_samples(directory, samples).hex()}.json").exists()
+
+
 def spend_update(directory: Path, data_id: bytes, cost: int, terms: PrivacyTerms) -> Account:
     """Write an update's cost down and return the account then. The lower of the terms' and the written total holds.
 
     Raises PrivacyRefused where the total would be exceeded, or for a damaged file; OSError where it cannot be written.
     """
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(directory)
     with hold_directory(directory):
         path = directory / f"{data_id.hex()}.json"
         old = (
@@ -101,7 +108,9 @@ def read_account(path: Path) -> Account:
         return _parse(json.loads(data) if len(data) <= SIZE_LIMIT else None)
     except (ValueError, TypeError, KeyError) as error:
         raise PrivacyRefused(
-            "privacy", f"{path} is damaged ({error}): what was spent is not known; restore it from a copy"
+            "privacy",
+            f"{path} is damaged ({error}): what was spent is not known; restore it from a copy only if no"
+            " update was made since that was taken, else leave the samples out",
         ) from None
 
 

@@ -80,12 +80,12 @@ class PrivateStep:
         clipped = torch.from_numpy(clip_to_grid(along, length).mean(0)) * (length * 2.0**-GRID_F)
         return Frame(directions, clip, clipped)
 
-    def move(self, weights: Tensor, frame: Frame) -> Tensor:
-        """The step [parameters]. Costs one noised sum."""
+    def move(self, weights: Tensor, frame: Frame, model: tuple[Tensor, Tensor]) -> Tensor:
+        """The step [parameters], by the public model along the frame's directions. Costs one noised sum."""
         clip = frame.clip * 2.0**-CLIP_F
         own = self._own.sum_gradients(weights, frame.directions, clip, self._noise) / self._own.count
         deviation = clip * self._noise * 2.0**-NOISE_F / self._own.count
-        gradient, curvature = self._model(weights, frame.directions)
+        gradient, curvature = model
         share = self._own.count / (self._own.count + self._public.count)
         difference = shrink(own - frame.clipped, deviation, clip) * share
         public, private = (
@@ -101,7 +101,7 @@ class PrivateStep:
                 return scale
         return 0.0
 
-    def _model(self, weights: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def model(self, weights: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """The public loss along the directions: its gradient [k] and half its curvature [k, k]."""
         linear = self._problem.open_batch(self._curved).linearise(weights)
         columns = [directions.T @ linear.multiply(direction) for direction in directions.T]
@@ -111,15 +111,16 @@ class PrivateStep:
 def take_private_steps(
     step: PrivateStep, weights: Tensor, steps: int, announce: Callable[[Frame], None]
 ) -> Tensor:
-    """The weights after some private steps. `announce` hears of the first frame, whose clip serves them all, before
-    anything private is read."""
+    """The weights after some private steps. `announce` hears of the first frame, whose clip serves them all, when
+    the first step's public work is done and nothing private was read."""
     clip = 0
     for _ in range(steps):
         frame = step.make_frame(weights, clip)
+        model = step.model(weights, frame.directions)
         if not clip:
             clip = frame.clip
             announce(frame)
-        weights = weights + step.move(weights, frame)
+        weights = weights + step.move(weights, frame, model)
     return weights
 
 

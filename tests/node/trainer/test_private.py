@@ -141,3 +141,15 @@ async def test_cancelled_training_spends_nothing_before_it_draws(
             nursery.cancel_scope.cancel()
         assert isinstance(await trainer.client.train(trainer.make_request()), Trained)
     assert not list((tmp_path / "privacy").glob("*.json"))
+
+
+async def test_samples_that_were_promised_privacy_are_not_used_without(
+    trainer: RealTrainer, tmp_path: Path
+) -> None:
+    private = make_request(trainer, tmp_path)
+    plain = replace(private, privacy=())
+    assert (await trainer.client.train(plain)).note == ""  # nothing was promised yet
+    await trainer.client.train(private)
+    note = (await trainer.client.train(plain)).note
+    assert "own samples not used" in note
+    assert "these samples were promised privacy" in note

@@ -70,7 +70,7 @@ def test_file_is_learnt_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ({"features": np.array(["a"] * 60)}, "features: real numbers expected"),
         ({"labels": np.zeros(59, np.int64)}, "labels: int64 [60] expected"),
         ({"train": np.zeros(59, np.bool_)}, "train: numbers of nodes, or 60 times true or false"),
-        ({"test": np.array([-1])}, "nodes: numbers of 60 nodes, from 0, expected, -1 came"),
+        ({"test": np.array([-1])}, "test: numbers of 60 nodes, from 0, expected, -1 came"),
     ],
 )
 def test_wrong_files_are_refused(
@@ -88,7 +88,7 @@ def test_numbers_below_one_are_refused(option: str, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as caught:
         main(["none.npz", option, "0"])
     assert caught.value.code == 2
-    assert f"{option}: a number from 1 expected, got 0" in capsys.readouterr().err
+    assert f"{option}: 1 to " in capsys.readouterr().err
 
 
 def test_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,7 +113,11 @@ def test_training_that_leaves_all_bounds_names_the_rate() -> None:
     [
         (torch.zeros(119, dtype=torch.int64), torch.arange(3), r"labels: int64 \[120\] expected"),
         (torch.zeros(120), torch.arange(3), r"labels: int64 \[120\] expected"),
-        (torch.full((120,), -1), torch.arange(3), "labels: classes from 0 expected where they are used, -1"),
+        (
+            torch.full((120,), -1),
+            torch.arange(3),
+            "labels: classes 0 to 65535 expected where they are used, -1",
+        ),
         (torch.zeros(120, dtype=torch.int64), torch.arange(0), "nodes: numbers of some nodes"),
         (torch.zeros(120, dtype=torch.int64), torch.tensor([120]), "nodes: numbers of 120 nodes, from 0"),
         (torch.zeros(120, dtype=torch.int64), torch.tensor([-1]), "nodes: numbers of 120 nodes, from 0"),

@@ -76,10 +76,10 @@ def test_command_writes_rows_of_nodes_with_a_label(
 ) -> None:
     edges, labels = np.array([[0, 1, 2], [1, 2, 3]]), np.array([0, -1, 1, 1])
     np.savez(tmp_path / "graph.npz", edges=edges, features=np.eye(4), labels=labels)
-    arguments = [str(tmp_path / "graph.npz"), "-o", str(tmp_path / "rows.npz"), "--both-ways", "--rows", "2"]
+    arguments = [str(tmp_path / "graph.npz"), "-o", str(tmp_path / "rows"), "--both-ways", "--rows", "2"]
     assert main(arguments) == 0
     assert "2 of 4 nodes have more edges than rows" in capsys.readouterr().out
-    with np.load(tmp_path / "rows.npz") as made:
+    with np.load(tmp_path / "rows") as made:
         assert made["rows"].shape == (3, 2, 4)
         assert made["labels"].tolist() == [0, 1, 1]
 
@@ -101,12 +101,32 @@ def test_command_writes_rows_of_nodes_with_a_label(
             {"edges": np.zeros((2, 1), int), "features": np.eye(2), "labels": np.zeros(2)},
             "labels: whole numbers",
         ),
+        (
+            {"edges": np.zeros((2, 1), int), "features": np.eye(2), "labels": np.full(2, -1)},
+            "labels: classes 0 to 255",
+        ),
+        (
+            {"edges": np.zeros((2, 1), int), "features": np.eye(2), "labels": np.full(2, 256)},
+            "labels: classes 0 to",
+        ),
+        (
+            {"edges": np.zeros((2, 1), int), "features": np.eye(2)[:, :0], "labels": np.zeros(2, int)},
+            "features: at",
+        ),
+        (
+            {
+                "edges": np.array([[1] * 9, [0] * 9]),
+                "features": np.full((2, 1), 1e38),
+                "labels": np.zeros(2, int),
+            },
+            "features: such whose sums",
+        ),
     ],
 )
 def test_files_without_sense_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arrays: dict[str, np.ndarray], message: str
 ) -> None:
     np.savez(tmp_path / "graph.npz", **arrays)  # type: ignore[arg-type]
-    assert main([str(tmp_path / "graph.npz"), "-o", str(tmp_path / "rows.npz")]) == 3
+    assert main([str(tmp_path / "graph.npz"), "-o", str(tmp_path / "rows.npz"), "--kind", "sum"]) == 3
     assert message in capsys.readouterr().err
     assert not (tmp_path / "rows.npz").exists()

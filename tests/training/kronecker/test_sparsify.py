@@ -5,10 +5,11 @@ import pytest
 
 from tests.training.kronecker.designs import draw_factor
 from training.errors import ProblemRefused
+from training.kronecker import spectral
 from training.kronecker.factors import compute_leverage, open_factor
 from training.kronecker.halving import Queries, compute_scores, count_levels, halve
 from training.kronecker.sparsify import count_pairs, draw_rows, sparsify
-from training.kronecker.spectral import compute_features, measure_error
+from training.kronecker.spectral import compute_features, measure_error, measure_pairs
 
 TINY = np.array([[1.0, 0], [0, 2], [1, 1]])
 
@@ -40,7 +41,7 @@ def test_leverage_of_a_product_is_the_product() -> None:
     assert compute_leverage(first).sum() == pytest.approx(2)
 
 
-def test_error_by_factors_is_that_of_the_whole_product() -> None:
+def test_error_by_factors_is_that_of_the_whole_product(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = draw_factor(9, 2), draw_factor(7, 3)
     rng = np.random.default_rng(1)
     i, j, w = rng.integers(0, 9, 40), rng.integers(0, 7, 40), rng.random(40)
@@ -49,6 +50,8 @@ def test_error_by_factors_is_that_of_the_whole_product() -> None:
     root = np.linalg.inv(np.linalg.cholesky(whole.T @ whole))
     expected = np.abs(np.linalg.eigvalsh(root @ sketch.T @ sketch @ root.T) - 1).max()
     assert measure_error(compute_features(first, second, i, j), w) == pytest.approx(expected, abs=1e-9)
+    monkeypatch.setattr(spectral, "BLOCK", 7)
+    assert measure_pairs(first, second, i, j, w) == pytest.approx(expected, abs=1e-9)
 
 
 def test_scores_by_all_rows_are_leverage() -> None:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from training.private.noise import SecretNoise
+from training.private.noise import FARTHEST, SecretNoise
 
 SEED = bytes(range(32))
 
@@ -54,3 +54,9 @@ def test_calls_and_streams_differ_and_seeds_repeat() -> None:
 def test_short_seed_is_refused() -> None:
     with pytest.raises(ValueError, match="32 bytes expected, 3 came"):
         SecretNoise(b"abc")
+
+
+def test_normals_reach_as_far_as_the_accountant_believes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SecretNoise, "draw_uniform", lambda self, count: np.full(count, 2.0**-54))
+    (farthest, *_) = SecretNoise().draw_normal(2)
+    assert FARTHEST < farthest < FARTHEST + 0.1

@@ -79,5 +79,5 @@ def measure_lifts(net, watch, precision, lifts):
             sizes += abs(value)
         length = np.sqrt(squares)
         size = length if watch.is_euclidean else sizes
-        rounding = (d + 4) * precision * (length * (watch.longest + watch.radius) + abs(net.biases[r]))
+        rounding = (d + 4) * precision * (length * watch.longest + watch.radius * size + abs(net.biases[r]))
         lifts[r] = watch.radius * size + rounding

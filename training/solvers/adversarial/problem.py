@@ -58,14 +58,14 @@ class Samples:
 
 def check_adversary(adversary: Adversary) -> None:
     """Raises ProblemRefused."""
-    if not (math.isfinite(adversary.radius) and adversary.radius >= 0):
-        raise ProblemRefused("radius", f"a finite number from 0 expected, {adversary.radius} came")
+    if not 0 <= adversary.radius <= LARGEST:
+        raise ProblemRefused("radius", f"a number from 0 to {LARGEST:g} expected, {adversary.radius} came")
     if adversary.norm not in ("euclidean", "largest"):
         raise ProblemRefused("norm", f"'euclidean' or 'largest' expected, {adversary.norm!r} came")
     if not 1 <= adversary.steps <= MAX_STEPS:
         raise ProblemRefused("steps", f"1 .. {MAX_STEPS} of the adversary expected, {adversary.steps} came")
-    if adversary.stride is not None and not 0 < adversary.stride < math.inf:
-        raise ProblemRefused("stride", f"a finite number above 0 expected, {adversary.stride} came")
+    if adversary.stride is not None and not 0 < adversary.stride <= LARGEST:
+        raise ProblemRefused("stride", f"a number above 0, to {LARGEST:g}, expected, {adversary.stride} came")
 
 
 def open_samples(
