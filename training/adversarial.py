@@ -8,7 +8,6 @@ It is no job's net: adversarial_relu has other fixed weights and another adversa
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from training.arrays import read_arrays
 from training.errors import ProblemRefused, TrainingError
 from training.exact.late import torch
 from training.memory import read_peak_mb
+from training.outputs import write_outputs
 from training.solvers.adversarial import Adversary, Settings, Trained, train
 from training.solvers.adversarial.net import Precision, Shift, ShiftedNet
 from training.solvers.adversarial.problem import Loss, Norm
@@ -66,17 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
     for line in describe(report):
         print(line)
-    try:
-        if options.output:
-            with options.output.open("wb") as file:  # numpy would add .npz to a name
-                np.savez(file, weights=net.weights, biases=net.biases, signs=net.signs, tau=net.tau)
-        if options.json:
-            options.json.write_text(json.dumps(asdict(report), indent=1) + "\n")
-    except OSError as error:
-        place = error.filename or options.output or options.json  # a full disk has no name
-        print(f"error: {place}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
-    return 0
+    arrays = {"weights": net.weights, "biases": net.biases, "signs": net.signs, "tau": net.tau}
+    return write_outputs(options.output, arrays, options.json, asdict(report))
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

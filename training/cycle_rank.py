@@ -8,7 +8,6 @@ tr(U[a] V[b] W[c]). A job of objective cycle_rank has V - I and W - I in their p
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from training.clock import Clock
 from training.errors import ProblemRefused, TrainingError
 from training.exact.late import torch
 from training.memory import read_peak_mb
+from training.outputs import write_outputs
 from training.solvers.cycle.decompose import run_cycle
 from training.solvers.cycle.factors import Factors
 from training.solvers.cycle.residual import ACCURACY, measure_residual, sample_residual
@@ -53,18 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {options.file}: {error}", file=sys.stderr)
         return 3
     print_report(report)
-    try:
-        if options.output:
-            u, v, w = (factor.numpy() for factor in factors)
-            with options.output.open("wb") as file:  # numpy would add .npz to a name
-                np.savez(file, U=u, V=v, W=w)
-        if options.json:
-            options.json.write_text(json.dumps(asdict(report), indent=1) + "\n")
-    except OSError as error:
-        place = error.filename or options.output or options.json  # a full disk has no name
-        print(f"error: {place}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
-    return 0
+    u, v, w = (factor.numpy() for factor in factors)
+    return write_outputs(options.output, {"U": u, "V": v, "W": w}, options.json, asdict(report))
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -8,7 +8,6 @@ node. Source: arXiv 2104.03058.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from training.errors import ProblemRefused, TrainingError
 from training.graph.graph import Graph, open_graph, read_edges
 from training.graph.train import Kind, Plan, check_labels, score, train
 from training.memory import read_peak_mb
+from training.outputs import write_outputs
 
 LIMITS = (
     ("hidden", 1, 1 << 16), ("epochs", 1, 1 << 30), ("threads", 1, 1024), ("seed", 0, (1 << 63) - 1),
@@ -70,13 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
     for line in describe(report):
         print(line)
-    if options.json:
-        try:
-            options.json.write_text(json.dumps(asdict(report), indent=1) + "\n")
-        except OSError as error:
-            print(f"error: {options.json}: cannot be written: {error.strerror}", file=sys.stderr)
-            return 1
-    return 0
+    return write_outputs(None, {}, options.json, asdict(report))
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -24,6 +24,7 @@ from training.arrays import Arrays, read_arrays
 from training.errors import ProblemRefused, TrainingError
 from training.graph.aggregate import aggregate
 from training.graph.graph import Graph, open_graph, read_edges
+from training.outputs import write_outputs
 
 Kind = Literal["gcn", "mean", "sum"]
 NEEDED = ("edges", "features", "labels")
@@ -98,14 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
         found = run(read_arrays(options.file), options)
-        with options.output.open("wb") as file:
-            np.savez_compressed(file, rows=found.values, labels=found.labels)
     except TrainingError as error:
         print(f"error: {options.file}: {error}", file=sys.stderr)
         return 3
-    except OSError as error:
-        print(f"error: {options.output}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
+    arrays = {"rows": found.values, "labels": found.labels}
+    if code := write_outputs(options.output, arrays, compressed=True):
+        return code
     shape = " x ".join(map(str, found.values.shape))
     print(f"{options.output}: rows {shape}, within {np.abs(found.values).max(initial=0):.3g}, and labels")
     print("next: a job file with objective graph_network, see docs/job-files.md")

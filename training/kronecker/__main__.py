@@ -11,7 +11,6 @@ Source: 2402.07027.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from training.kronecker.factors import Factor, open_factor
 from training.kronecker.sparsify import Sparsifier, sparsify
 from training.kronecker.spectral import measure_pairs
 from training.kronecker.trained import judge
+from training.outputs import write_outputs
 
 NAMES = ("A1", "A2")
 
@@ -62,17 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
     for line in describe(report):
         print(line)
-    try:
-        if options.output:
-            with options.output.open("wb") as file:  # numpy would add .npz to a name
-                np.savez(file, first=found.first, second=found.second, weights=found.weights)
-        if options.json:
-            options.json.write_text(json.dumps(asdict(report) | {"total": report.total}, indent=1) + "\n")
-    except OSError as error:
-        place = error.filename or options.output or options.json  # a full disk has no name
-        print(f"error: {place}: cannot be written: {error.strerror}", file=sys.stderr)
-        return 1
-    return 0
+    arrays = {"first": found.first, "second": found.second, "weights": found.weights}
+    return write_outputs(options.output, arrays, options.json, asdict(report) | {"total": report.total})
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -207,16 +207,21 @@ def fill_noise(out, stream, first, count):
 
 
 @kernel
-def load_samples(out, stride, inputs, indices, first, n, width, room, noisy, noise_stream):
-    """Samples first .. first + n - 1 of a shard into rows `stride` apart; `room` is for the noise of a step."""
+def load_samples(out, stride, inputs, indices, first, n, tokens, width, room, noisy, noise_stream):
+    """Samples first .. first + n - 1 of a shard, each of `tokens` rows, into rows `stride` apart; `room` is for the
+    noise of a step."""
+    size = tokens * width
     if noisy:
-        noise = fill_noise(room, noise_stream, first * width, n * width)
-        copy_rows(room, noise, width, out, 0, stride, n, width)
+        noise = fill_noise(room, noise_stream, first * size, n * size)
+        copy_rows(room, noise, width, out, 0, stride, n * tokens, width)
     for s in range(n):
-        if noisy:
-            add_row(inputs[indices[first + s]], out[s * stride :], DATA_LIMIT_F)
-        else:
-            load_row(inputs[indices[first + s]], out[s * stride :])
+        values = inputs[indices[first + s]]
+        for i in range(tokens):
+            row, place = values[i * width : (i + 1) * width], out[(s * tokens + i) * stride :]
+            if noisy:
+                add_row(row, place, DATA_LIMIT_F)
+            else:
+                load_row(row, place)
 
 
 @kernel

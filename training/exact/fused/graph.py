@@ -11,19 +11,15 @@ import numpy as np
 
 from training.exact.fused.compiler import kernel
 from training.exact.fused.elements import (
-    DATA_LIMIT_F,
     LOSS_CAP,
     MASTER_LIMIT,
     MASTER_LIMIT_F,
     TO_WEIGHT,
     WEIGHT_LIMIT_F,
     add_fixed,
-    add_row,
-    copy_rows,
     dither_weights,
-    fill_noise,
     fold,
-    load_row,
+    load_samples,
     move_weights,
     rescale,
     round_weights,
@@ -84,18 +80,7 @@ def load_weights(sh, w, start, master):
 @kernel
 def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
     """Fill a block's rows, with the noise of a step."""
-    size = sh.l * sh.d
-    if noisy:
-        noise = fill_noise(b.noise, noise_stream, first * size, n * size)
-        copy_rows(b.noise, noise, sh.d, b.a, 0, sh.dp, n * sh.l, sh.d)
-    for s in range(n):
-        values = data.inputs[indices[first + s]]
-        for i in range(sh.l):
-            row, out = values[i * sh.d : (i + 1) * sh.d], b.a[(s * sh.l + i) * sh.dp :]
-            if noisy:
-                add_row(row, out, DATA_LIMIT_F)
-            else:
-                load_row(row, out)
+    load_samples(b.a, sh.dp, data.inputs, indices, first, n, sh.l, sh.d, b.noise, noisy, noise_stream)
 
 
 @kernel

@@ -73,7 +73,7 @@ def load_weights(sh, w, start, master):
 
 @kernel
 def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
-    load_samples(b.x, sh.dp, data.inputs, indices, first, n, sh.d, b.noise, noisy, noise_stream)
+    load_samples(b.x, sh.dp, data.inputs, indices, first, n, 1, sh.d, b.noise, noisy, noise_stream)
 
 
 @kernel

@@ -11,18 +11,14 @@ import numpy as np
 
 from training.exact.fused.compiler import kernel
 from training.exact.fused.elements import (
-    DATA_LIMIT_F,
     LOSS_CAP,
     MASTER_LIMIT,
     MASTER_LIMIT_F,
     TO_WEIGHT,
     WEIGHT_LIMIT_F,
-    add_row,
-    copy_rows,
     dither_weights,
-    fill_noise,
     fold,
-    load_row,
+    load_samples,
     move_weights,
     round_weights,
     step_weights,
@@ -75,18 +71,7 @@ def load_weights(sh, x, master):
 
 @kernel
 def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
-    if noisy:
-        size = sh.tokens * sh.d
-        noise = fill_noise(b.noise, noise_stream, first * size, n * size)
-        copy_rows(b.noise, noise, sh.d, b.a, 0, sh.dp, n * sh.tokens, sh.d)
-    for s in range(n):
-        values = data.inputs[indices[first + s]]
-        for i in range(sh.tokens):
-            token, out = values[i * sh.d : (i + 1) * sh.d], b.a[(s * sh.tokens + i) * sh.dp :]
-            if noisy:
-                add_row(token, out, DATA_LIMIT_F)
-            else:
-                load_row(token, out)
+    load_samples(b.a, sh.dp, data.inputs, indices, first, n, sh.tokens, sh.d, b.noise, noisy, noise_stream)
 
 
 @kernel

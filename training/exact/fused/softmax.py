@@ -104,7 +104,7 @@ def load_weights(sh, w, master):
 
 @kernel
 def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
-    load_samples(b.a, sh.dp, data.inputs, indices, first, n, sh.d, b.noise, noisy, noise_stream)
+    load_samples(b.a, sh.dp, data.inputs, indices, first, n, 1, sh.d, b.noise, noisy, noise_stream)
 
 
 @kernel

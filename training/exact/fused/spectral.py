@@ -60,7 +60,7 @@ def load_weights(sh, v, master):
 
 @kernel
 def load_inputs(sh, b, data, indices, first, n, noisy, noise_stream):
-    load_samples(b.x, sh.mp, data.inputs, indices, first, n, sh.m, b.noise, noisy, noise_stream)
+    load_samples(b.x, sh.mp, data.inputs, indices, first, n, 1, sh.m, b.noise, noisy, noise_stream)
 
 
 @kernel
