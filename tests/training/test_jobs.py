@@ -37,6 +37,7 @@ ARRAYS = {
     "word_triples.npz": "90e1ddafc39e1e0c412f15b316dbf6b5ac67f090ba3b7fedadfc1dc91ed13d83",
     "robust_digits.npz": "3d7299e25d6085b30d423edc3c64a497b462a9b7ebb46f63252a192ffd68568e",
     "kronecker_spectral.npz": "ed0b619ca9b20181d742c28543ba569187b85c699a3c52927e499f51b43086a3",
+    "private_records.npz": "14c23b41698df9271330a049ea5078410282e33a289ae34cfc854d2bb2da62fc",
     "molecules.npz": "c3a42e0dce56969a1aba46603483d9c894b49be4ad3683e45fdbc609ca7420f4",
     "molecule_graph.npz": "95c4c179114859afb11e81f726dbc5151e022d5221b2d0c106306876c09cd5c0",
 }
