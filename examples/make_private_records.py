@@ -1,4 +1,4 @@
-"""Write data/private_records.npz: 569 tumours of breast_cancer.csv as records that nobody may see, for private-attention.
+"""Write data/private_records.npz: tumours of breast_cancer.csv as records nobody may see, for private-attention.
 
 Y [10, 569] float64, a record in each column: its ten mean measurements, each scaled by bounds that are public knowledge
 (no statistics of these records: those would tell of them), and all by 1/24, about 1/sqrt(569): so M = Y Y^T is about
