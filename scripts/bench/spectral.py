@@ -6,8 +6,13 @@ Queries are counted by an exact simulation, which itself reads everything: no se
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Sequence
+
+os.environ["OPENBLAS_NUM_THREADS"] = (
+    "1"  # numpy's, which reads it when it is imported: two wait for each other
+)
 
 import numpy as np
 from designs import make_rng

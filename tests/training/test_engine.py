@@ -94,7 +94,7 @@ def test_work_of_an_attacked_loss_counts_points_and_weights() -> None:
 def test_work_of_a_node_counts_rows_and_weights() -> None:
     tokens, d, m, c, samples = 3, 4, 9, 6, 9
     parsed = get_objective("graph_network", (tokens, d, m, c, 1))
-    exponentials = samples * c + (samples * tokens * m + d * m) // 4
+    exponentials = samples * c + (samples * tokens * (m + 16) + d * m) // 4
     forward = samples * m * (tokens * d + c)
     work = forward + 32 * (d * m + m * c) + 64 * exponentials + 2048 * samples
     assert compute_loss_work(parsed, samples) == work

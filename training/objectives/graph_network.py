@@ -45,7 +45,8 @@ MIXED_GRADIENT = Grid(18, 22)
 START_BITS = 17  # of the fixed weights, in units of products
 START_SEED = compute_tagged_hash("gc/graph")
 STARTS_KEPT = 4
-EXPONENTIAL_PARTS = 4  # a neuron at a row, and a fixed weight, take a quarter of an exponential each
+# A neuron at a row and a fixed weight take a quarter of an exponential each; a row itself four.
+ROW_NEURONS, EXPONENTIAL_PARTS = 16, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class GraphNetwork:
         return samples * self.neurons * (self.tokens * self.inputs + self.outputs)
 
     def measure_pass(self, samples: int) -> PassSizes:
-        spent = samples * self.tokens * self.neurons + self.inputs * self.neurons
+        spent = samples * self.tokens * (self.neurons + ROW_NEURONS) + self.inputs * self.neurons
         exponentials = samples * self.outputs + spent // EXPONENTIAL_PARTS
         return PassSizes(samples * self.tokens * self.inputs, samples, exponentials)
 
